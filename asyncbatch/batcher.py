@@ -1,0 +1,319 @@
+"""The batcher: item -> request -> queue -> policy -> batch -> executor -> scatter -> caller."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterable, Callable, Hashable, Iterable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
+
+import anyio
+
+from . import imap, parameters
+from .executors import Executor, resolve
+from .flight import CURRENT
+from .function import BatchClass, BatchFunction, ItemT, ResultT, name_of
+from .intake import Discipline
+from .lifetime import Lifetime
+from .policies import Limits, Policy
+from .queues import Fifo
+from .request import Bulk, DetailedRequest, Request, Ticket
+from .resident import Residents
+
+if TYPE_CHECKING:
+    import concurrent.futures
+    from collections.abc import AsyncIterator
+
+    from .metrics.events import Observer
+    from .metrics.statistics import Statistics
+
+__all__ = ("Batcher",)
+
+_INF = math.inf
+
+
+class Batcher(Lifetime, Generic[ItemT, ResultT]):
+    """Gathers single items into batches, runs `function` on each batch, and answers every caller.
+
+    `function` takes a list of items and returns a sequence with one result for each, in order. It may be sync, async, or
+    a class that is built once in each worker and then called. Enter the batcher with `async with`, in the event loop
+    that it is to serve; leaving the block answers all who wait, then closes. All times are seconds.
+
+    - `max_batch_size` bounds the items in a batch; `max_batch_cost` the sum of `cost(item)` over them, where an item that
+      costs more runs alone. Without `cost` each costs 1.
+    - `max_wait` is how long the oldest request may wait for a batch to fill, counted from its arrival, while a slot is
+      free: 0 never waits, `math.inf` waits for a full batch or a `flush`. These three can be set at any time.
+    - `policy` decides in place of `max_wait`; see `asyncbatch.policies`. `queue` is a discipline, `Fifo()` by default.
+    - `executor` says where the function runs: `"inline"` (the default for async), `"thread"` (for all else), an executor
+      of asyncbatch, or any `concurrent.futures.Executor`.
+    - `observers` are called with the events of `asyncbatch.metrics.events`.
+
+    Raises `TypeError` or `ValueError`, with what to write instead, for parameters that make no sense.
+    """
+
+    def __init__(
+        self,
+        function: BatchFunction[ItemT, ResultT] | BatchClass[ItemT, ResultT],
+        *,
+        max_batch_size: int = 32,
+        max_wait: float = 0.0,
+        max_batch_cost: float = _INF,
+        cost: Callable[[ItemT], float] | None = None,
+        policy: Policy | None = None,
+        queue: Discipline | None = None,
+        executor: str | Executor | concurrent.futures.Executor | None = None,
+        name: str | None = None,
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        super().__init__()
+        parameters.callables(function=function, cost=cost, policy=policy)
+        self._function = function
+        self._limits = Limits(max_batch_size, max_wait, max_batch_cost)
+        self._cost = cost if cost is not None or max_batch_cost == _INF else _one
+        self._policy = policy
+        self._discipline = Fifo() if queue is None else parameters.instance("queue", queue, Fifo, "Fifo(maxsize=1024)")
+        self._executor = resolve(executor, function)
+        self.name = name_of(function) if name is None else parameters.instance("name", name, str, "'embed'")
+        self._observers = tuple(observers)
+        parameters.callables(**{f"observers[{i}]": observer for i, observer in enumerate(self._observers)})
+        # Whether a request needs more than its item: then it takes the longer way.
+        self._scoped = self._discipline.uses_deadlines or getattr(policy, "uses_deadlines", False)
+        self._detailed = self._cost is not None or self._scoped
+        self._future: Callable[[], asyncio.Future[Any]] = self._refuse
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _make_residents(self) -> Residents:
+        slots = self._executor.open(self._function, self.name)
+        residents = Residents(
+            self.name,
+            self._limits,
+            slots,
+            discipline=self._discipline,
+            policy=self._policy,
+            costed=self._cost is not None,
+            observers=self._observers,
+        )
+        self._queue = residents.queue
+        self._time = residents.loop.time
+        self._loop = residents.loop
+        self._future = residents.loop.create_future
+        return residents
+
+    def __repr__(self) -> str:
+        inside = self._residents if self._state == "open" else "closed" if self._state == "closed" else "not entered"
+        return f"<Batcher {self.name!r} [{inside}] max_batch_size={self.max_batch_size}>"
+
+    # One item.
+
+    async def __call__(
+        self, item: ItemT, *, timeout: float = _INF, priority: float = 0, key: Hashable = None
+    ) -> ResultT:
+        """Return the result for `item`; waits for room when the queue is full.
+
+        `timeout` bounds the whole call, the time in the queue included. `priority` and `key` are for queue disciplines
+        that use them.
+
+        Raises what the function raised for this item or its batch, as an object of the caller's own; `DeadlineExceeded`
+        when the time is up; `QueueFull` if the queue was told to reject or evict; `Closed` when the batcher closes first
+        or is closed; `NotRunning` from the wrong loop or thread, or before it was entered; `WouldDeadlock` when the
+        batcher's own function calls it and no slot is left. An item whose caller is cancelled may have run already.
+        """
+        future = self._future()
+        request = self._enter(item, future, True, timeout, priority, key)
+        try:
+            return await future  # type: ignore[no-any-return]
+        except BaseException:
+            request.leave("cancelled")
+            del request, future  # or the exception, this frame and the future would keep each other alive
+            raise
+
+    def submit(
+        self, item: ItemT, *, timeout: float = _INF, priority: float = 0, key: Hashable = None
+    ) -> asyncio.Future[ResultT]:
+        """Return a future of the result for `item`, at once; cancelling it is leaving.
+
+        Raises as `__call__` does, but for what comes later: that is the future's. A full queue is a `QueueFull` here, as
+        there is nothing to wait with.
+        """
+        return self._submit(item, False, timeout, priority, key)
+
+    def _submit(
+        self, item: Any, waits: bool, timeout: float, priority: float, key: Hashable
+    ) -> asyncio.Future[Any]:
+        ticket = Ticket(loop=self._loop)
+        ticket.request = self._enter(item, ticket, waits, timeout, priority, key)
+        return ticket
+
+    def _enter(
+        self, item: Any, future: asyncio.Future[Any], waits: bool, timeout: float, priority: float, key: Hashable
+    ) -> Request:
+        if get_ident() != self._thread:
+            raise self._refusal()
+        if CURRENT.get() is not None:
+            self._refuse_deadlock()
+        if timeout is not _INF or priority or key is not None or self._detailed:
+            return self._enter_detailed(item, future, waits, timeout, priority, key)
+        request = Request(item, future, self._time(), self._queue)
+        self._queue.put_nowait(request, waits)
+        return request
+
+    def _enter_detailed(
+        self, item: Any, future: asyncio.Future[Any], waits: bool, timeout: float, priority: float, key: Hashable
+    ) -> Request:
+        now = self._time()
+        details = self._details(now, timeout, priority, key)
+        cost = 1.0 if self._cost is None else parameters.cost(self.name, self._cost(item))
+        request = DetailedRequest(item, future, now, self._queue, cost=cost, **details)
+        self._queue.put_nowait(request, waits)
+        if request.deadline < _INF:
+            self._residents.watch(request)
+        return request
+
+    def _details(self, now: float, timeout: float, priority: float, key: Hashable) -> dict[str, Any]:
+        hash(key)  # raises TypeError for what cannot be one
+        deadline = now + parameters.seconds("timeout", timeout)
+        if self._scoped:
+            deadline = min(deadline, anyio.current_effective_deadline())
+        return {"deadline": deadline, "priority": parameters.number("priority", priority), "key": key}
+
+    # Many items.
+
+    @overload
+    async def map(
+        self, items: Iterable[ItemT], *, return_exceptions: Literal[False] = False, **details: Any
+    ) -> list[ResultT]: ...
+    @overload
+    async def map(
+        self, items: Iterable[ItemT], *, return_exceptions: Literal[True], **details: Any
+    ) -> list[ResultT | Exception]: ...
+    async def map(
+        self,
+        items: Iterable[ItemT],
+        *,
+        return_exceptions: bool = False,
+        timeout: float = _INF,
+        priority: float = 0,
+        key: Hashable = None,
+    ) -> list[Any]:
+        """Return the results for all `items`, in order. The bulk path: one request, split over batches.
+
+        When the queue is full the items come in as room frees. The first error is raised, and what has not run by then
+        does not; with `return_exceptions=True` errors stand among the results instead. The other arguments, and what is
+        raised, are as for one item; `timeout` is for all of them together.
+        """
+        if get_ident() != self._thread:
+            raise self._refusal()
+        self._refuse_deadlock()
+        if isinstance(items, AsyncIterable):
+            raise TypeError("map takes an iterable; for an async one write `async for result in batcher.imap(source)`")
+        items = list(items)
+        now = self._time()
+        details = self._details(now, timeout, priority, key)
+        if not items:
+            return items
+        costs = None if self._cost is None else [parameters.cost(self.name, self._cost(item)) for item in items]
+        future = self._future()
+        bulk = Bulk(
+            items, future, now, None, cost=0.0, costs=costs, return_exceptions=return_exceptions, **details
+        )
+        self._queue.put_bulk(bulk)
+        if bulk.deadline < _INF:
+            self._residents.watch(bulk)
+        try:
+            return await future  # type: ignore[no-any-return]
+        except BaseException:
+            bulk.leave("cancelled")
+            del bulk, future
+            raise
+
+    def imap(
+        self,
+        source: Iterable[ItemT] | AsyncIterable[ItemT],
+        *,
+        ordered: bool = True,
+        read_ahead: int | None = None,
+        return_exceptions: bool = False,
+        on_progress: imap.OnProgress | None = None,
+        timeout: float = _INF,
+        priority: float = 0,
+        key: Hashable = None,
+    ) -> AsyncIterator[Any]:
+        """Return an async iterator over the results for `source`, sync or async, which need not fit in memory.
+
+        Results come in the order of the source, or with `ordered=False` as they are there. At most `read_ahead` items
+        are read and not yet yielded, by default enough for two batches in every slot. `on_progress` is called with a
+        `Progress` after each. An error is raised in its place and ends the iteration, or is yielded with
+        `return_exceptions=True`. Stopping early cancels what was read ahead.
+        """
+        if get_ident() != self._thread:
+            raise self._refusal()
+        if read_ahead is None:
+            read_ahead = 2 * self._limits.max_batch_size * self._residents.capacity
+
+        def submit(item: ItemT) -> asyncio.Future[ResultT]:
+            return self._submit(item, True, timeout, priority, key)
+
+        return imap.results(
+            source,
+            submit,
+            ordered=ordered,
+            read_ahead=parameters.count("read_ahead", read_ahead),
+            return_exceptions=return_exceptions,
+            on_progress=on_progress,
+        )
+
+    # While it runs.
+
+    def flush(self) -> None:
+        """Let all that waits now leave without further waiting, as soon as there are slots for it."""
+        if get_ident() != self._thread:
+            raise self._refusal()
+        self._residents.flush()
+
+    def statistics(self) -> Statistics:
+        """Return a frozen snapshot of what has happened since the batcher was entered; it stays readable after closing.
+
+        Raises `NotRunning` if it never was.
+        """
+        if self._state == "new":
+            raise self._refusal()
+        return self._residents.statistics()
+
+    @property
+    def max_batch_size(self) -> int:
+        """How many items a batch may have; can be set at any time."""
+        return self._limits.max_batch_size
+
+    @max_batch_size.setter
+    def max_batch_size(self, value: int) -> None:
+        self._limits.max_batch_size = value
+        self._consider()
+
+    @property
+    def max_wait(self) -> float:
+        """How many seconds the oldest request may wait for its batch to fill; can be set at any time."""
+        return self._limits.max_wait
+
+    @max_wait.setter
+    def max_wait(self, value: float) -> None:
+        self._limits.max_wait = value
+        self._consider()
+
+    @property
+    def max_batch_cost(self) -> float:
+        """What the items of a batch may cost together; can be set at any time on a batcher that has a `cost`."""
+        return self._limits.max_batch_cost
+
+    @max_batch_cost.setter
+    def max_batch_cost(self, value: float) -> None:
+        self._limits.max_batch_cost = value
+        self._consider()
+
+    def _consider(self) -> None:
+        if self._state == "open":
+            self._residents.consider()
+
+
+def _one(item: object) -> float:  # noqa: ARG001
+    return 1.0

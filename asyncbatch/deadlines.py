@@ -1,0 +1,86 @@
+"""Deadlines: the requests of one place that must be answered by a certain time, and one timer for the nearest."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from .errors import DeadlineExceeded
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from .request import Passenger
+
+__all__ = ("Deadlines",)
+
+# Rows of requests that have moved on stay in the heap until they surface; it is rebuilt when they could be the most.
+_SLACK = 64
+
+
+class Deadlines:
+    """Fails each watched request that is still in `place` when its deadline comes.
+
+    `moved_on` tells that a request is no longer this place's business. The timer is armed only while one is watched.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, moved_on: Callable[[Any], bool]) -> None:
+        self._loop = loop
+        self._name = name
+        self._moved_on = moved_on
+        self._heap: list[tuple[float, int, Passenger]] = []
+        self._order = count()
+        self._due = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._rebuild_at = _SLACK
+
+    def watch(self, request: Passenger) -> None:
+        heapq.heappush(self._heap, (request.deadline, next(self._order), request))
+        if len(self._heap) >= self._rebuild_at:
+            self._rebuild()
+        if request.deadline < self._due:
+            self._arm(request.deadline)
+
+    def nearest(self) -> float:
+        """Return the nearest deadline of what is still here, `inf` if there is none."""
+        while self._heap and self._moved_on(self._heap[0][2]):
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else math.inf
+
+    def clear(self) -> None:
+        """Forget all, and disarm."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._due = None, math.inf
+        self._heap.clear()
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        self._timer = self._loop.call_at(due, self._fire) if due < math.inf else None
+
+    def expire(self, now: float) -> None:
+        """Fail those whose deadline is not after `now`; without waiting for the timer, if the loop was held up."""
+        while self.nearest() <= now:
+            request = heapq.heappop(self._heap)[2]
+            request.fail(self._error(now - request.arrived), "expired")
+
+    def _fire(self) -> None:
+        # A loop may fire a little early (uvloop rounds to milliseconds): what this timer was set for is due now.
+        self.expire(max(self._loop.time(), self._due))
+        self._arm(self.nearest())
+
+    def _error(self, waited: float) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"batcher {self._name!r} had no result for this request after {waited:.3f} s, when its time was up; "
+            "give it more with timeout=, or the batcher more capacity"
+        )
+
+    def _rebuild(self) -> None:
+        self._heap = [row for row in self._heap if not self._moved_on(row[2])]
+        heapq.heapify(self._heap)
+        self._rebuild_at = 2 * len(self._heap) + _SLACK

@@ -1,0 +1,173 @@
+"""@batched: a function of a list becomes one of an item. It starts by itself, in every event loop that calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable, Iterable
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Protocol, Self, overload
+
+from .batcher import Batcher
+from .function import BatchClass, BatchFunction, ItemT, Outputs, ResultT
+
+if TYPE_CHECKING:
+    from .metrics.statistics import Statistics
+
+__all__ = ("Batched", "batched")
+
+
+class Batched(Generic[ItemT, ResultT]):
+    """A batched function. It has a `Batcher` for each running event loop, made on the first call there.
+
+    After `aclose` it raises `Closed`, until another loop runs or it is entered again. A lazily made batcher needs no
+    closing: it ends with its loop, or with the instance whose method it serves.
+    """
+
+    __wrapped__: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        functools.update_wrapper(self, function, updated=())
+        self._options = options
+        self._batchers: dict[asyncio.AbstractEventLoop, Batcher[ItemT, ResultT]] = {}
+        self._instances: dict[int, tuple[weakref.ref[Any], Batched[ItemT, ResultT]]] = {}
+        self._instance: object = None
+        self._make()  # so that wrong options are told now, and not on the first call
+
+    async def __call__(self, item: ItemT, *, timeout: float = float("inf"), priority: float = 0, key: Hashable = None) -> ResultT:
+        """Return the result for `item`; see `Batcher.__call__`."""
+        return await self._batcher()(item, timeout=timeout, priority=priority, key=key)
+
+    def submit(self, item: ItemT, **details: Any) -> asyncio.Future[ResultT]:
+        """Return a future of the result for `item`; see `Batcher.submit`."""
+        future = self._batcher().submit(item, **details)
+        if self._instance is not None:
+            future.add_done_callback(lambda _, keep=self: None)  # type: ignore[misc]  # the instance lives that long
+        return future
+
+    async def map(self, items: Iterable[ItemT], **options: Any) -> list[ResultT]:
+        """Return the results for all `items`, in order; see `Batcher.map`."""
+        return await self._batcher().map(items, **options)
+
+    async def imap(self, source: Iterable[ItemT] | AsyncIterable[ItemT], **options: Any) -> AsyncIterator[ResultT]:
+        """Iterate over the results for `source`; see `Batcher.imap`."""
+        async for result in self._batcher().imap(source, **options):
+            yield result
+
+    def flush(self) -> None:
+        """Let all that waits in this loop leave now; see `Batcher.flush`."""
+        self._batcher().flush()
+
+    def statistics(self) -> Statistics:
+        """Return what has happened in this event loop; see `Batcher.statistics`."""
+        return self._batcher().statistics()
+
+    async def aclose(self, drain: bool = True, timeout: float = float("inf")) -> None:
+        """Close the batcher of this event loop; see `Batcher.aclose`."""
+        await self._batcher().aclose(drain, timeout)
+
+    async def __aenter__(self) -> Self:
+        batcher = self._batchers.get(asyncio.get_running_loop())
+        if batcher is None or batcher.closed:
+            self._start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await self.aclose(drain=kind is None)
+
+    def __repr__(self) -> str:
+        return f"<batched {self.__wrapped__.__qualname__}>"
+
+    def __get__(self, instance: object, owner: type | None = None) -> Batched[ItemT, ResultT]:
+        if instance is None:
+            return self
+        # The copy shares all state with the original and holds the instance: while a call is under way, both live.
+        bound = copy.copy(self._of(instance))
+        bound._instance = instance
+        return bound
+
+    def _of(self, instance: object) -> Batched[ItemT, ResultT]:
+        """Return the batched method of one instance. By identity, so that instances need neither hash nor equality."""
+        place = id(instance)
+        if place not in self._instances:
+            try:
+                reference = weakref.ref(instance, lambda _: self._instances.pop(place, None))
+            except TypeError:
+                raise TypeError(
+                    f"instances of {type(instance).__name__} cannot have a batched method, as they cannot be weakly "
+                    "referenced; add '__weakref__' to its __slots__"
+                ) from None
+            self._instances[place] = reference, Batched(_Method(self.__wrapped__, reference), self._options)
+        return self._instances[place][1]
+
+    def _batcher(self) -> Batcher[ItemT, ResultT]:
+        batcher = self._batchers.get(asyncio.get_running_loop())
+        if batcher is None or batcher.forked:
+            batcher = self._start()
+        return batcher
+
+    def _start(self) -> Batcher[ItemT, ResultT]:
+        for loop in [loop for loop in self._batchers if loop.is_closed()]:
+            del self._batchers[loop]
+        batcher = self._batchers[asyncio.get_running_loop()] = self._make()
+        batcher.start_quietly()
+        return batcher
+
+    def _make(self) -> Batcher[ItemT, ResultT]:
+        return Batcher(self.__wrapped__, **self._options)
+
+
+class _Method:
+    """A method of an instance that may be collected. Looked through like a partial, as it has a `func`."""
+
+    def __init__(self, function: Callable[..., Any], reference: weakref.ref[Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.func = function
+        self._reference = reference
+
+    def __call__(self, items: list[Any]) -> Any:
+        return self.func(self._reference(), items)
+
+
+class BatchedMethod(Protocol[ItemT, ResultT]):
+    """What a batched method is to its class; on an instance it is a `Batched`."""
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> Batched[ItemT, ResultT]: ...
+
+
+class Decorator(Protocol):
+    """What `batched(...)` with options returns."""
+
+    @overload
+    def __call__(self, function: BatchFunction[ItemT, ResultT], /) -> Batched[ItemT, ResultT]: ...
+    @overload
+    def __call__(self, function: BatchClass[ItemT, ResultT], /) -> Batched[ItemT, ResultT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[Any, list[ItemT]], Outputs[ResultT] | Awaitable[Outputs[ResultT]]], /
+    ) -> BatchedMethod[ItemT, ResultT]: ...
+
+
+@overload
+def batched(function: BatchFunction[ItemT, ResultT], /) -> Batched[ItemT, ResultT]: ...
+@overload
+def batched(function: BatchClass[ItemT, ResultT], /) -> Batched[ItemT, ResultT]: ...
+@overload
+def batched(
+    function: Callable[[Any, list[ItemT]], Outputs[ResultT] | Awaitable[Outputs[ResultT]]], /
+) -> BatchedMethod[ItemT, ResultT]: ...
+@overload
+def batched(**options: Any) -> Decorator: ...
+def batched(function: Any = None, /, **options: Any) -> Any:
+    """Make a function that takes one item of a function that takes a list of them.
+
+    Works on functions, methods and classes, sync and async, with or without parentheses; the keywords are those of
+    `Batcher`. A method has a batcher for each instance, which is collected with it. `__wrapped__` is the original.
+    """
+    if function is None:
+        return functools.partial(batched, **options)
+    return Batched(function, options)

@@ -1,0 +1,103 @@
+"""Departures: whether a batch leaves now and why, else when to ask again. Synchronous, over numbers only."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from .policies import Limits, Outlook, Policy, SizeAndWait, latest_start
+
+if TYPE_CHECKING:
+    from .deadlines import Deadlines
+    from .intake import IntakeQueue
+    from .metrics.statistics import Tally
+
+__all__ = ("Departures",)
+
+logger = logging.getLogger("asyncbatch")
+
+# Less than this is not worth a timer, and may be the rounding of a due time that has come.
+_INSTANT = 1e-6
+
+
+class Departures:
+    """The rule of one batcher: full, over budget, closing or flushed leaves at once; of the rest, the policy decides."""
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        policy: Policy | None,
+        queue: IntakeQueue,
+        deadlines: Deadlines,
+        tally: Tally,
+        *,
+        costed: bool,
+    ) -> None:
+        self.closing = False
+        self._name = name
+        self._limits = limits
+        self._policy = policy
+        self._default = SizeAndWait(limits)
+        self._queue = queue
+        self._deadlines = deadlines
+        self._tally = tally
+        self._costed = costed
+        self._to_flush = 0
+
+    def decide(self, now: float) -> tuple[float, str]:
+        """Return why a batch leaves now; or, with no reason, in how many seconds to ask again."""
+        limits, queue = self._limits, self._queue
+        waiting = queue.admitted - queue.gone
+        if not waiting:
+            return math.inf, ""
+        if waiting >= limits.max_batch_size or queue.lobby.line:  # a queue without room cannot fill the batch further
+            return 0.0, "full"
+        if self._costed and queue.cost >= limits.max_batch_cost:
+            return 0.0, "cost"
+        if self.closing:
+            return 0.0, "close"
+        if self._to_flush:
+            return 0.0, "flush"
+        if self._policy is None and not limits.max_wait:
+            return 0.0, "idle"
+        return self._consult(now)
+
+    def enough(self) -> int:
+        """Return how many more arrivals could let a batch leave."""
+        waiting = self._queue.qsize()
+        if not waiting or self._policy is not None or self._costed:
+            return 1
+        return max(1, self._limits.max_batch_size - waiting)
+
+    def flush(self) -> None:
+        """Let all that waits now leave without further waiting."""
+        self._to_flush = self._queue.backlog()
+
+    def left(self, items: int) -> None:
+        """Note that `items` left in a batch."""
+        if self._to_flush:
+            self._to_flush = 0 if self._queue.empty() else max(0, self._to_flush - items)
+
+    def _consult(self, now: float) -> tuple[float, str]:
+        queue = self._queue
+        cost = queue.cost if self._costed else float(queue.qsize())
+        outlook = Outlook(now, queue.qsize(), cost, queue.oldest(), self._deadlines.nearest(), self._tally.run_time)
+        wait = self._ask(outlook)
+        if wait > _INSTANT:
+            return wait, ""
+        if self._policy is not None:
+            return 0.0, "policy"
+        return 0.0, "deadline" if latest_start(outlook) < outlook.oldest + self._limits.max_wait else "wait"
+
+    def _ask(self, outlook: Outlook) -> float:
+        if self._policy is not None:
+            try:
+                wait = float(self._policy(outlook))
+                if not math.isnan(wait):
+                    return wait
+                logger.error("the policy of batcher %r returned NaN; max_wait was used instead", self._name)
+            except Exception:
+                logger.exception("the policy of batcher %r raised; max_wait was used instead", self._name)
+        return self._default(outlook)

@@ -1,0 +1,97 @@
+"""Every error asyncbatch raises by itself, in the order in which a request can meet them.
+
+AsyncBatchError
+    intake      NotRunning(RuntimeError)        the batcher was not entered, or belongs to another loop or process
+                Closed(RuntimeError)            it was closed before this request had its result
+                QueueFull(asyncio.QueueFull)    its queue had no room, and its discipline does not wait
+                WouldDeadlock(RuntimeError)     its own function called it with no slot left to answer
+    queue       DeadlineExceeded(TimeoutError)  `timeout=` ran out first
+    function    OutputCountMismatch(ValueError) as many results as items were due
+                OutputTypeError(TypeError)      what came back is no sequence of results
+                FunctionFailed(RuntimeError)    it raised something that cannot be handed to several callers
+
+What the user's function raises is not wrapped: each caller gets an object of the same type.
+No message holds an item or a result: they may be secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+__all__ = (
+    "AsyncBatchError",
+    "Closed",
+    "DeadlineExceeded",
+    "FunctionFailed",
+    "NotRunning",
+    "OutputCountMismatch",
+    "OutputTypeError",
+    "QueueFull",
+    "WouldDeadlock",
+)
+
+
+class AsyncBatchError(Exception):
+    """The base of every error that asyncbatch raises by itself."""
+
+
+class NotRunning(AsyncBatchError, RuntimeError):
+    """Raised when a batcher is used that was not entered, or from another event loop, thread or process."""
+
+
+class Closed(AsyncBatchError, RuntimeError):
+    """Raised to callers of a closed batcher, and to those it could no longer serve when it closed."""
+
+
+class QueueFull(AsyncBatchError, asyncio.QueueFull):
+    """Raised when the queue has no room for a request that may not wait for it, or that was evicted from it.
+
+    `retry_after` estimates the seconds until what waits now is served; 0.0 before any batch was measured.
+    """
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type[QueueFull], tuple[str, float]]:
+        return type(self), (str(self), self.retry_after)
+
+
+class WouldDeadlock(AsyncBatchError, RuntimeError):
+    """Raised when a batch function calls its own batcher while every slot, its own among them, is taken."""
+
+
+class DeadlineExceeded(AsyncBatchError, TimeoutError):
+    """Raised when a request's `timeout` runs out before its result is there."""
+
+
+class OutputCountMismatch(AsyncBatchError, ValueError):
+    """Raised to a whole batch when its function returned more or fewer results than it was given items."""
+
+    def __init__(self, name: str, items: int, outputs: int) -> None:
+        super().__init__(name, items, outputs)
+        self.name, self.items, self.outputs = name, items, outputs
+
+    def __str__(self) -> str:
+        return (
+            f"the function of batcher {self.name!r} was given {self.items} items and returned {self.outputs} results; "
+            "it must return one result for each item, in the same order"
+        )
+
+
+class OutputTypeError(AsyncBatchError, TypeError):
+    """Raised to a whole batch when what its function returned is not a sequence of results."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        super().__init__(name, kind)
+        self.name, self.kind = name, kind
+
+    def __str__(self) -> str:
+        return (
+            f"the function of batcher {self.name!r} returned {self.kind}, which is not a sequence of results; "
+            "return a list, a tuple or an array with one result for each item"
+        )
+
+
+class FunctionFailed(AsyncBatchError, RuntimeError):
+    """Raised in place of an exception of the function that could not be copied for each caller; that is its cause."""

@@ -1,0 +1,42 @@
+"""Executors: where the function runs. A slot runs one batch at a time; an executor's slots are its capacity.
+
+An executor is a frozen configuration whose `open` makes the slots for one batcher. A slot takes items and gives outputs:
+it knows no caller, no queue and no policy. To add one, write one file with a class that has `open`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from typing import TYPE_CHECKING, Any
+
+from asyncbatch.function import is_async
+
+from .futures import FuturesExecutor, ThreadExecutor
+from .inline import InlineExecutor
+from .slot import Executor, Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("Executor", "FuturesExecutor", "InlineExecutor", "Slot", "ThreadExecutor", "resolve")
+
+_NAMED: dict[str, Callable[[], Executor]] = {"inline": InlineExecutor, "thread": ThreadExecutor}
+
+
+def resolve(executor: Any, function: Callable[..., Any]) -> Executor:
+    """Return the executor that `executor` names or is; the default is inline for what is async, else a thread."""
+    if executor is None:
+        executor = "inline" if is_async(function) else "thread"
+    if isinstance(executor, str):
+        if executor not in _NAMED:
+            raise ValueError(f"executor must be one of {sorted(_NAMED)}, or an executor object, not {executor!r}")
+        return _NAMED[executor]()
+    if isinstance(executor, concurrent.futures.Executor):
+        return FuturesExecutor(executor)
+    if isinstance(executor, type) or not callable(getattr(executor, "open", None)):
+        raise TypeError(
+            f"executor must be a name, a concurrent.futures.Executor or one of asyncbatch's executors, not {executor!r}; "
+            "write for example executor=ThreadExecutor(workers=2)"
+        )
+    resolved: Executor = executor
+    return resolved

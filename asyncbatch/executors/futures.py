@@ -1,0 +1,169 @@
+"""Threads, and any `concurrent.futures.Executor`: the function runs elsewhere, and an answer always comes back.
+
+Everything is caught where the function runs and comes back as a value: `StopIteration` cannot be the exception of a
+future, `SystemExit` would end the event loop, and an exception that does not unpickle breaks a whole process pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import pickle
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asyncbatch import parameters
+from asyncbatch.function import is_async
+
+from .inline import drive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextvars import Context
+
+__all__ = ("FuturesExecutor", "ThreadExecutor")
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadExecutor:
+    """Runs the function in `workers` threads of the batcher's own, one batch each at a time.
+
+    A class is built once in each thread, when the batcher is entered. A thread cannot be stopped: a batch whose callers
+    have all left keeps its thread until it ends, and so does one that is still running when the batcher closes.
+    """
+
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        parameters.count("workers", self.workers)
+
+    def open(self, function: Callable[..., Any], name: str) -> Sequence[ThreadSlot]:
+        _refuse_async(function, "a thread")
+        return [ThreadSlot(function, f"asyncbatch {name} {i}") for i in range(self.workers)]
+
+
+@dataclass(frozen=True, slots=True)
+class FuturesExecutor:
+    """Runs the function in a `concurrent.futures.Executor`, which stays the caller's to shut down.
+
+    At most `concurrency` batches are handed to it at once: by default as many as it has workers, where it says so, else
+    one. For a process pool the function must be importable by name, and items and results must pickle.
+    """
+
+    executor: concurrent.futures.Executor
+    concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.concurrency is not None:
+            parameters.count("concurrency", self.concurrency)
+
+    def open(self, function: Callable[..., Any], name: str) -> Sequence[FuturesSlot]:  # noqa: ARG002
+        _refuse_async(function, type(self.executor).__name__)
+        if inspect.isclass(function):
+            raise TypeError(
+                f"{type(self.executor).__name__} cannot keep an instance of {function.__name__} in each worker; "
+                "pass a function, or run the class in a ThreadExecutor or ProcessExecutor"
+            )
+        # `_max_workers` is private, but the standard pools, loky and mpi4py all have it, and nothing public tells.
+        concurrency = self.concurrency or getattr(self.executor, "_max_workers", 1)
+        return [FuturesSlot(self.executor, function) for _ in range(concurrency)]
+
+
+class FuturesSlot:
+    """One batch at a time in a pool that others may use too."""
+
+    cancellable = False
+
+    def __init__(self, pool: concurrent.futures.Executor, function: Callable[..., Any]) -> None:
+        self._pool = pool
+        self._function = function
+        self._in_process = not isinstance(pool, concurrent.futures.ThreadPoolExecutor)
+        self._running: concurrent.futures.Future[Any] | None = None
+
+    @property
+    def available(self) -> bool:
+        return self._running is None or self._running.done()
+
+    async def prepare(self) -> None:
+        """Wait for work whose awaiter was cancelled: the slot is taken until it ends."""
+        if self._running is not None:
+            await asyncio.wait([asyncio.wrap_future(self._running)])
+
+    async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
+        call = (_answer_plainly, self._function, items) if self._in_process else (context.run, _answer, self._function, items)
+        ok, outcome = await asyncio.get_running_loop().run_in_executor(self, *call)  # type: ignore[arg-type]
+        self._running = None  # nothing of the batch is kept
+        try:
+            if not ok:
+                raise outcome
+            return await drive(outcome, context) if inspect.isawaitable(outcome) else outcome  # type: ignore[no-any-return]
+        finally:
+            del outcome  # this frame is in the traceback of an exception, which must not be kept alive by itself
+
+    def submit(self, call: Callable[..., Any], *args: Any) -> concurrent.futures.Future[Any]:
+        """Stand in for the pool in `run_in_executor`, to learn when the work really ends."""
+        self._running = self._pool.submit(call, *args)
+        return self._running
+
+    def close(self) -> None:
+        pass
+
+
+class ThreadSlot(FuturesSlot):
+    """One thread of the batcher's own. It starts with the first work."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        super().__init__(concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix=name), function)
+        self._built = not inspect.isclass(function)
+
+    @property
+    def available(self) -> bool:
+        return self._built and super().available
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        if not self._built:
+            ok, outcome = await asyncio.get_running_loop().run_in_executor(self, _answer, self._function)  # type: ignore[arg-type]
+            if not ok:
+                raise outcome
+            self._function, self._built = outcome, True
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False)
+
+
+def _answer(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+    try:
+        return True, function(*args)
+    except BaseException as error:  # noqa: BLE001  # see the module's docstring
+        return False, _tame(error)
+
+
+def _answer_plainly(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+    """The same for another process: an exception must survive the way back."""
+    ok, outcome = _answer(function, *args)
+    if not ok:
+        trace = "".join(traceback.format_exception(outcome))
+        try:
+            pickle.loads(pickle.dumps(outcome))  # noqa: S301  # our own bytes
+        except Exception:  # noqa: BLE001
+            outcome = RuntimeError(f"the batch function raised a {type(outcome).__name__} that does not pickle")
+        outcome.add_note(f"in the worker:\n{trace}")
+    return ok, outcome
+
+
+def _tame(error: BaseException) -> Exception:
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    tame = RuntimeError(f"the batch function raised {type(error).__name__}")
+    tame.__cause__ = error
+    return tame
+
+
+def _refuse_async(function: Callable[..., Any], where: str) -> None:
+    if is_async(function):
+        raise TypeError(
+            f"{function!r} is async, and {where} cannot run it; leave executor= out, or write executor='inline'"
+        )

@@ -1,0 +1,41 @@
+"""The seam between the batcher and every place where a batch can run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextvars import Context
+
+__all__ = ("Executor", "Slot")
+
+
+class Slot(Protocol):
+    """A place where one batch at a time can run."""
+
+    cancellable: bool
+    """Whether a `run` that is cancelled stops its work; if not, nobody cancels it just because its callers left."""
+
+    @property
+    def available(self) -> bool:
+        """Whether a batch can run here right now: what the function needs is built, and no earlier work goes on."""
+
+    async def prepare(self) -> None:
+        """Make the slot available: build the user's class, or wait for the end of work whose awaiter left.
+
+        Raises what the class raised; the batcher hands that to the callers of the next batch, and tries again then.
+        """
+
+    async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
+        """Run the function on `items`, in `context` if it runs in this process; return or raise what it did."""
+
+    def close(self) -> None:
+        """Let go of everything the slot holds, without waiting for work that still runs there."""
+
+
+class Executor(Protocol):
+    """The frozen configuration of a kind of slot."""
+
+    def open(self, function: Callable[..., Any], name: str) -> Sequence[Slot]:
+        """Make the slots for one batcher. Raises `TypeError` if `function` cannot run there."""

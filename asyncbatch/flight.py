@@ -1,0 +1,119 @@
+"""A flight: one batch on the executor, from the moment it was taken to the moment every caller has an outcome."""
+
+from __future__ import annotations
+
+import math
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from . import scatter
+from .deadlines import Deadlines
+from .request import Portion
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from .metrics.statistics import Tally
+    from .request import Passenger
+
+__all__ = ("CURRENT", "Flight")
+
+CURRENT: ContextVar[Flight | None] = ContextVar("asyncbatch.flight", default=None)
+"""The flight whose function is running here; set in the context that each batch gets."""
+
+
+class Flight:
+    """The passengers of one batch. `aboard` counts the items whose callers still wait."""
+
+    __slots__ = ("_deadlines", "_passengers", "_tally", "_task", "aboard", "batcher", "error", "landed", "size", "stopped")
+
+    def __init__(
+        self, batcher: Any, passengers: Sequence[Passenger], tally: Tally, task: asyncio.Task[None] | None
+    ) -> None:
+        self.batcher = batcher  # whose flight it is, with its `name`
+        self.landed = self.stopped = False
+        self.error: str | None = None  # the name of what the whole batch failed with
+        self.aboard = self.size = _board(passengers, self)
+        self._passengers = passengers
+        self._tally = tally
+        self._task = task  # to cancel when nobody waits for the batch any more, if that stops the work
+        self._deadlines: Deadlines | None = None
+
+    def items(self) -> list[Any]:
+        """Return the items, as a list that nobody else holds."""
+        if Portion not in set(map(type, self._passengers)):
+            return [request.item for request in self._passengers]  # type: ignore[union-attr]
+        return [item for each in self._passengers for item in (each.items if isinstance(each, Portion) else (each.item,))]
+
+    def waits(self, now: float) -> tuple[float, float]:
+        """Return how long all items waited together, and the one that waited longest."""
+        arrivals = [each.arrived for each in self._passengers]
+        if self.size == len(arrivals):
+            return now * self.size - sum(arrivals), now - min(arrivals)
+        return sum((now - each.arrived) * each.size for each in self._passengers), now - min(arrivals)
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give callers whose time runs out before the batch is back their `DeadlineExceeded` then."""
+        urgent = [each for each in self._passengers if each.deadline < math.inf]
+        if urgent:
+            self._deadlines = Deadlines(loop, self.batcher.name, lambda each: each.place is not self)
+            for each in urgent:
+                self._deadlines.watch(each)
+                each.drop_item()  # rows of the queue's deadlines may outlive the flight, and must not keep it
+
+    def discard(self, request: Passenger, outcome: str) -> None:
+        """Note that one caller left; when none is left the work is stopped, if it can be."""
+        if self.landed:
+            return
+        self._tally.count(outcome, request.size)
+        self.aboard -= request.size
+        if not self.aboard and self._task is not None:
+            # Not at once: the function itself may have cancelled its last caller, in the step that is running.
+            self._task.get_loop().call_soon(self.stop)
+
+    def stop(self) -> None:
+        """Cancel the task that flies, once."""
+        if self._task is not None and not self.stopped:
+            self.stopped = True
+            self._task.cancel()
+
+    def deliver(self, outputs: Any) -> None:
+        """Scatter what the function returned. Raises what is wrong with it, with nothing handed out."""
+        outputs = scatter.checked(outputs, self.size, self.batcher.name)
+        self._land(*scatter.deliver(self._passengers, outputs, self._note))
+
+    def fail(self, error: BaseException) -> None:
+        """Give every caller a copy of what the function raised."""
+        self.error = type(error).__name__
+        self._land(0, scatter.fail(self._passengers, error, self._note()))
+
+    def close(self, error: Callable[[], Exception]) -> None:
+        """Tell every caller that the batcher closes before the batch is back. The flight itself goes on."""
+        for each in self._passengers:
+            if each.place is self:
+                each.fail(error(), "closed")
+
+    def _land(self, succeeded: int, failed: int) -> None:
+        if self._deadlines is not None:
+            self._deadlines.clear()
+        tally = self._tally
+        tally.succeeded += succeeded
+        tally.failed += failed
+        if left := self.aboard - succeeded - failed:  # cancelled in this very pass, and not resumed yet
+            tally.count("cancelled", left)
+        self.landed = True
+        self.aboard = 0
+        self._passengers = ()
+        self._task = None
+
+    def _note(self) -> str:
+        return f"from the function of batcher {self.batcher.name!r}, for a batch of {self.size}"
+
+
+def _board(passengers: Sequence[Passenger], flight: Flight) -> int:
+    size = 0
+    for each in passengers:
+        each.place = flight
+        size += each.size
+    return size

@@ -1,0 +1,44 @@
+"""The user's function: what it may be, and what can be told of it without calling it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+__all__ = ("BatchClass", "BatchFunction", "Outputs", "is_async", "name_of")
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+ResultT_co = TypeVar("ResultT_co", covariant=True)
+
+
+class Outputs(Protocol[ResultT_co]):
+    """What a batch function returns: as many results as it was given items, in a list, a tuple, an array, ..."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[ResultT_co]: ...
+
+
+BatchFunction: TypeAlias = Callable[[list[ItemT]], Outputs[ResultT] | Awaitable[Outputs[ResultT]]]
+"""A function of a list of items."""
+
+BatchClass: TypeAlias = Callable[[], BatchFunction[ItemT, ResultT]]
+"""A class whose instances are such functions."""
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling `function`, or for a class its instances, gives an awaitable; partials are looked through."""
+    while hasattr(function, "func"):
+        function = function.func
+    if inspect.iscoroutinefunction(function):
+        return True
+    kind = function if inspect.isclass(function) else type(function)
+    return inspect.iscoroutinefunction(getattr(kind, "__call__", None))  # noqa: B004  # its definition is the question
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name under which `function` is known; for a partial or an instance, that of what is behind it."""
+    while hasattr(function, "func"):
+        function = function.func
+    return getattr(function, "__name__", None) or type(function).__name__

@@ -1,0 +1,100 @@
+"""imap: an async iterator over the results of a source that may not fit in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+__all__ = ("OnProgress", "Progress", "Submit", "results")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an `imap` is: items `done`, `failed` among them, `waiting` for their result, and `seconds` since it began."""
+
+    done: int
+    failed: int
+    waiting: int
+    seconds: float
+
+
+OnProgress: TypeAlias = Callable[[Progress], object]
+Submit: TypeAlias = Callable[[Any], "asyncio.Future[Any]"]
+
+
+async def results(
+    source: Iterable[Any] | AsyncIterable[Any],
+    submit: Submit,
+    *,
+    ordered: bool,
+    read_ahead: int,
+    return_exceptions: bool,
+    on_progress: OnProgress | None,
+) -> AsyncIterator[Any]:
+    """Yield the result of each item; at most `read_ahead` are read and not yet yielded.
+
+    Whatever ends the iteration early, an error, a cancellation or `break`, cancels what was read ahead.
+    """
+    window = _Window(submit, read_ahead, ordered=ordered)
+    feeder = asyncio.create_task(window.feed(source))
+    began, done, failed = time.monotonic(), 0, 0
+    try:
+        while (future := await window.next()) is not None:
+            error = None if future.cancelled() else future.exception()
+            done, failed = done + 1, failed + (error is not None)
+            if on_progress is not None:
+                on_progress(Progress(done, failed, len(window.waiting), time.monotonic() - began))
+            yield error if error is not None and return_exceptions else future.result()
+        await feeder  # raises what the source raised, after the results of what it gave
+    finally:
+        # No await from here on: under a cancelled anyio scope each one would be cancelled again.
+        feeder.cancel()
+        for future in tuple(window.waiting):
+            future.cancel()
+
+
+class _Window:
+    """The futures of what was read ahead, in the order of the source, or of their answers."""
+
+    def __init__(self, submit: Submit, size: int, *, ordered: bool) -> None:
+        self.waiting: set[asyncio.Future[Any]] = set()
+        self._submit = submit
+        self._room = asyncio.Semaphore(size)
+        self._ordered = ordered
+        self._line: asyncio.Queue[asyncio.Future[Any] | None] = asyncio.Queue()
+        self._ended = False
+
+    async def feed(self, source: Iterable[Any] | AsyncIterable[Any]) -> None:
+        try:
+            if isinstance(source, AsyncIterable):
+                async for item in source:
+                    await self._read(item)
+            else:
+                for item in source:
+                    await self._read(item)
+        finally:
+            self._ended = True
+            self._line.put_nowait(None)
+
+    async def _read(self, item: Any) -> None:
+        await self._room.acquire()
+        future = self._submit(item)
+        self.waiting.add(future)
+        if self._ordered:
+            self._line.put_nowait(future)
+        else:
+            future.add_done_callback(self._line.put_nowait)
+
+    async def next(self) -> asyncio.Future[Any] | None:
+        """Return the next future, done; None after the last."""
+        while self.waiting or not self._ended:
+            future = await self._line.get()
+            if future is not None:
+                await asyncio.wait([future])
+                self.waiting.discard(future)
+                self._room.release()
+                return future
+        return None

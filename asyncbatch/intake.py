@@ -1,0 +1,343 @@
+"""The intake: an `asyncio.Queue` of the waiting requests, that is cheap to enter, and wakes a resident when it matters.
+
+It knows no batch size, no policy and no clock. Two thoughts keep a request cheap. Counts are absolute (`admitted`,
+`gone`), so that arriving is one addition and one comparison with `_alarm`, below which nobody has to be woken and the
+queue is not full. And a request that leaves early stays behind as a tombstone (`place` is None) without its item, so
+that leaving is O(1) wherever it stood.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from .lobby import SWEEP_AT, Lobby
+from .request import GONE, Bulk, Passenger, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .metrics.statistics import Tally
+
+__all__ = ("Discipline", "IntakeQueue")
+
+
+class Discipline(Protocol):
+    """The frozen configuration of a queue; see `asyncbatch.queues`."""
+
+    @property
+    def maxsize(self) -> float: ...
+    @property
+    def when_full(self) -> Literal["wait", "reject", "evict"]: ...
+    @property
+    def uses_deadlines(self) -> bool: ...
+    @property
+    def queue_class(self) -> type[IntakeQueue]: ...
+
+
+class IntakeQueue(asyncio.Queue[Any]):
+    """The waiting requests of one batcher, first in first out; `qsize` counts items that are still wanted.
+
+    `check` is called before an arrival that matters, and raises if the caller may not submit; `overflow` makes the error
+    for those there is no room for.
+    """
+
+    def __init__(
+        self,
+        config: Discipline,
+        tally: Tally,
+        check: Callable[[], None],
+        overflow: Callable[[], Exception],
+        *,
+        costed: bool,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.admitted = 0  # items that ever came in, and of these
+        self.gone = 0  # those that were taken or left
+        self.cost = 0.0  # of what waits, kept only when requests have costs
+        self.lobby = Lobby(tally)
+        self._bound = config.maxsize
+        self._when_full = config.when_full
+        self._tally = tally
+        self._check = check
+        self._overflow = overflow
+        self.watchful = costed  # whether every arrival takes the long way: costs are added up there, residents made anew
+        self._costed = costed
+        self._bulks = self._dead = 0
+        self._idle: deque[asyncio.Future[bool]] = deque()
+        self._wake_at = math.inf
+        self._alarm = 0.0
+        super().__init__(config.maxsize)  # type: ignore[arg-type]  # inf is a size here, and compares as one
+
+    # The discipline: what subclasses override.
+
+    def _init(self, maxsize: float) -> None:
+        self._queue: deque[Any] = deque()
+        # Straight to C, as they are on every request's way; so the deque may be refilled, but never replaced.
+        self._put = self._queue.append  # type: ignore[method-assign]
+        self._get = self._queue.popleft  # type: ignore[method-assign]
+
+    def _peek(self) -> Any:
+        return self._queue[0] if self._queue else None
+
+    def _entries(self) -> list[Any]:
+        return list(self._queue)
+
+    def _refill(self, requests: list[Any]) -> None:
+        self._queue.clear()
+        self._queue.extend(requests)
+
+    def _victim(self) -> Any:
+        """Return the least urgent request; among equals, the one that waited longest and is the likeliest to be late."""
+        return self.head()
+
+    def oldest(self) -> float:
+        """Return the arrival time of the request that has waited longest, `inf` if none waits."""
+        request = self.head()
+        return math.inf if request is None else request.arrived
+
+    # Coming in.
+
+    def qsize(self) -> int:
+        return self.admitted - self.gone
+
+    def empty(self) -> bool:
+        return self.admitted == self.gone
+
+    def full(self) -> bool:
+        return self.qsize() >= self._bound
+
+    def put_nowait(self, request: Any, waits: bool = False) -> None:
+        """Take `request` in. When full: let it wait in the lobby if it `waits`, else raise what `overflow` makes."""
+        if self.admitted >= self._alarm:
+            self._attend(request, waits)
+        else:
+            self.admitted += 1
+            self._put(request)
+
+    def put_bulk(self, bulk: Bulk) -> None:
+        """Take in what there is room for; the rest follows through the lobby, first come first served."""
+        self._check()
+        if self._when_full == "reject" and (self.full() or self.lobby):
+            raise self._overflow()
+        self.lobby.append(bulk)
+        bulk.place = self
+        self._admit()
+        if bulk.waiting:
+            self.ring()
+
+    def _attend(self, request: Any, waits: bool) -> None:
+        self._check()
+        if not self.full() and not self.lobby:
+            self._add(request)
+            self._watch()
+        elif waits and self._when_full == "wait":
+            self.lobby.append(request)
+            self.ring()  # a queue that is smaller than a batch will not fill one
+        elif self._when_full == "evict":
+            self._victim().fail(self._overflow(), "rejected")
+            self._add(request)
+            self._watch()
+        else:
+            raise self._overflow()
+
+    def _add(self, request: Any) -> None:
+        request.place = self
+        self.admitted += 1
+        self.cost += request.cost if self._costed else 0.0
+        self._put(request)
+
+    def _admit(self) -> None:
+        """Let those who wait for room come in, in their order, as far as there is room."""
+        while not self.full() and (request := self.lobby.first()) is not None:
+            if isinstance(request, Bulk):
+                self._extend(request)
+            else:
+                self._add(self.lobby.popleft())
+        self._watch()
+
+    def _extend(self, bulk: Bulk) -> None:
+        size = int(min(bulk.waiting, self._bound - self.qsize()))
+        if not bulk.size:  # there was no entry yet, or it was used up
+            self._bulks += 1
+            self._put(bulk)
+        self.cost += bulk.cost_of(bulk.admitted, bulk.admitted + size) if self._costed else 0.0
+        bulk.admitted += size
+        self.admitted += size
+        if not bulk.waiting:
+            self.lobby.popleft()
+
+    # Going out.
+
+    def head(self) -> Any:
+        """Return the request that goes next, None if nobody waits."""
+        while (request := self._peek()) is not None:
+            if request.place is None:
+                self._get()
+                self._dead -= 1
+            elif request.future.done():  # cancelled in this very pass of the loop: its caller was not resumed yet
+                request.leave("cancelled")
+            else:
+                return request
+        return None
+
+    def take(self, limit: int, budget: float = math.inf) -> list[Passenger]:
+        """Take out those who go next: at most `limit` items, and at most `budget` in cost, but at least one."""
+        if self._bulks or self._costed:
+            passengers = self._take_measured(limit, budget)
+        else:
+            passengers = self._take_singles(limit)
+        if self.lobby.line:
+            self._admit()
+        return passengers
+
+    def _take_singles(self, limit: int) -> list[Passenger]:
+        taken: list[Passenger] = []
+        size = 0
+        while size < limit and self._queue:
+            request = self._get()
+            if request.place is None:
+                self._dead -= 1
+            elif request.future.done():  # cancelled in this very pass, see `head`
+                self._tally.count("cancelled", 1)
+                self.gone += 1
+                request.place = request.item = None
+                request.future = GONE
+            else:
+                taken.append(request)
+                size += 1
+        self.gone += size
+        return taken
+
+    def _take_measured(self, limit: int, budget: float) -> list[Passenger]:
+        taken: list[Passenger] = []
+        size, spent = 0, 0.0
+        while size < limit and (request := self.head()) is not None:
+            part, cost = _fitting(request, limit - size, budget - spent, alone=not taken)
+            if not part:
+                break
+            taken.append(self._cut(request, part))
+            size += part
+            spent += cost
+            self.gone += part
+        self.cost = self.cost - spent if self.qsize() else 0.0  # no drift of sums survives an empty queue
+        return taken
+
+    def _cut(self, request: Any, size: int) -> Passenger:
+        if not isinstance(request, Bulk):
+            passenger: Request = self._get()
+            return passenger
+        portion = request.portion(size)
+        if not request.size:
+            self._get()
+            self._bulks -= 1
+        return portion
+
+    def discard(self, request: Any, outcome: str) -> None:
+        """Note that a request left early: its place is free at once."""
+        if isinstance(request, Bulk) and request.waiting:
+            self.lobby.discard(request, outcome)
+        if size := request.size:
+            self._tally.count(outcome, size)
+            self.gone += size
+            self._dead += 1
+            self._bulks -= isinstance(request, Bulk)
+            if self._costed:
+                self.cost = self.cost - _cost_of(request) if self.qsize() else 0.0
+        if self._dead > max(SWEEP_AT, len(self._queue) // 2):
+            self._refill([request for request in self._entries() if request.place is not None])
+            self._dead = 0
+        self._admit()
+
+    def clear(self, error: Callable[[], Exception], outcome: str) -> None:
+        """Fail all who wait, for a place in a batch or for room, each with an error of its own."""
+        for request in [*self.lobby, *self._entries()]:
+            if request.place is not None:
+                request.fail(error(), outcome)
+
+    # Waking the residents.
+
+    def backlog(self) -> int:
+        """Return how many items wait, those that wait for room included."""
+        return self.qsize() + self.lobby.items()
+
+    async def doze(self, more: float, timeout: float) -> bool:
+        """Wait until `more` further items have arrived, or a `ring`; return True if `timeout` seconds came first."""
+        getter: asyncio.Future[bool] = self._loop.create_future()
+        self._idle.append(getter)
+        self._wake_at = self.admitted + more - 1
+        self._set_alarm()
+        timer = self._loop.call_later(timeout, self._time_up, getter) if timeout < math.inf else None
+        try:
+            return await getter
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if getter.cancelled() and getter in self._idle:
+                self._idle.remove(getter)
+
+    def ring(self) -> None:
+        """Wake the resident that has been idle longest, if there is one."""
+        self._wake_at = math.inf
+        while self._idle:
+            getter = self._idle.popleft()
+            if not getter.done():
+                getter.set_result(False)
+                break
+        self._set_alarm()
+
+    def ring_all(self) -> None:
+        while self._idle:
+            self.ring()
+
+    def hand_over(self) -> None:
+        """See to it that what still waits, or else the next arrival, wakes one of the residents that are idle."""
+        if not self._idle:
+            self._wake_at = math.inf
+        elif self.empty():
+            self._wake_at = self.admitted
+        else:
+            self.ring()
+        self._set_alarm()
+
+    def _time_up(self, getter: asyncio.Future[bool]) -> None:
+        if not getter.done():
+            self._idle.remove(getter)
+            getter.set_result(True)
+
+    def _watch(self) -> None:
+        """Ring if as many have arrived as a resident waits for, and set the alarm for the next arrival that matters."""
+        if self.admitted > self._wake_at:
+            self.ring()
+        else:
+            self._set_alarm()
+
+    def be_watchful(self, watchful: bool) -> None:
+        """Call `check` before every arrival, or only before those that matter."""
+        self.watchful = watchful or self._costed
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        self._alarm = -1 if self.watchful else min(self._wake_at, self.gone + self._bound)
+
+
+def _cost_of(request: Any) -> float:
+    cost: float = request.cost_of(request.taken, request.admitted) if isinstance(request, Bulk) else request.cost
+    return cost
+
+
+def _fitting(request: Any, most: int, budget: float, *, alone: bool) -> tuple[int, float]:
+    """Return how many of a request's next `most` items `budget` allows, and their cost; one at least if `alone`."""
+    if not isinstance(request, Bulk):
+        return (1, request.cost) if alone or request.cost <= budget else (0, 0.0)
+    most = min(most, request.size)
+    if request.costs is None:
+        return most, float(most)
+    spent = 0.0
+    for size, cost in enumerate(request.costs[request.taken : request.taken + most]):
+        if spent + cost > budget and (size or not alone):
+            return size, spent
+        spent += cost
+    return most, spent

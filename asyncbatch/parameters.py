@@ -1,0 +1,76 @@
+"""What a parameter may be. Each check returns the value, or raises an error that says what to write instead."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import TypeVar
+
+__all__ = ("amount", "callables", "cost", "count", "instance", "number", "seconds")
+
+T = TypeVar("T")
+
+
+def count(name: str, value: object) -> int:
+    """Return `value` as an int of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, not {_seen(value)}; write for example {name}=32")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}; write for example {name}=32")
+    return int(value)
+
+
+def seconds(name: str, value: object) -> float:
+    """Return `value` as a float of at least 0; `math.inf` is allowed and means never."""
+    return _real(name, value, "seconds, at least 0 (math.inf: never)", f"{name}=0.002")
+
+
+def amount(name: str, value: object) -> float:
+    """Return `value` as a float above 0; `math.inf` is allowed and means no limit."""
+    number = _real(name, value, "a number above 0 (math.inf: no limit)", f"{name}=4096")
+    if number == 0:
+        raise ValueError(f"{name} must be a number above 0 (math.inf: no limit), not 0; write for example {name}=4096")
+    return number
+
+
+def cost(name: str, value: object) -> float:
+    """Return what a `cost` function said of one item, as a finite float of at least 0."""
+    number = _real(f"the cost that batcher {name!r} was told", value, "a finite number, at least 0", "cost=len")
+    if number == math.inf:
+        raise ValueError(f"the cost that batcher {name!r} was told of an item must be finite, not inf")
+    return number
+
+
+def number(name: str, value: object) -> float:
+    """Return `value` if it is a number that can be ordered."""
+    if not isinstance(value, Real) or math.isnan(value):
+        raise TypeError(f"{name} must be a number, not {_seen(value)}; write for example {name}=1")
+    return value  # type: ignore[return-value]
+
+
+def callables(**named: object) -> None:
+    """Check that each is callable; None is for those that may be left out."""
+    for name, value in named.items():
+        if not callable(value) and (value is not None or name == "function"):
+            raise TypeError(f"{name} must be callable, not {_seen(value)}")
+
+
+def instance(name: str, value: T, kind: type, example: str) -> T:
+    """Return `value` if it is an instance of `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {_seen(value)}; write for example {name}={example}")
+    return value
+
+
+def _real(name: str, value: object, meaning: str, example: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be {meaning}, not {_seen(value)}; write for example {example}")
+    number = float(value)
+    if math.isnan(number) or number < 0:
+        raise ValueError(f"{name} must be {meaning}, not {number}; write for example {example}")
+    return number
+
+
+def _seen(value: object) -> str:
+    # Only plain settings are quoted: anything else may be an item that strayed into a setting, and is not for logs.
+    return f"{value!r}" if value is None or isinstance(value, bool | float) else f"a {type(value).__name__}"

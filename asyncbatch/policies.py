@@ -1,0 +1,90 @@
+"""Policies: when a batch leaves. A decision is numbers in, numbers out: no clock, no await, no future, no item.
+
+A policy of one's own is any callable from an `Outlook` to the seconds that what waits may still wait: 0 or less lets the
+batch leave now, `math.inf` has no opinion. It is asked when a slot is free, the queue is not empty and nothing else lets
+the batch leave: a full batch, a flush and a close never ask. It is asked again on the next arrival, and when its time is up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from . import parameters
+
+__all__ = ("Limits", "Outlook", "Policy", "SizeAndWait")
+
+# Timers are whole milliseconds on either loop and fire up to two late; a deadline is met that much earlier.
+_TIMER_SLACK = 0.002
+
+
+class Outlook(NamedTuple):
+    """What a policy is told of the queue. Times are the event loop's, in seconds."""
+
+    now: float
+    count: int  #: items that wait
+    cost: float  #: what they cost together; their count if there is no `cost` function
+    oldest: float  #: when the one that waited longest arrived
+    nearest_deadline: float  #: the earliest deadline among them, `inf` if none has one
+    run_time: float  #: the slowest of the last batches, 0.0 before any was measured
+
+
+Policy: TypeAlias = Callable[[Outlook], float]
+
+
+class Limits:
+    """How large a batch may be and how long it may wait; each may be set at any time."""
+
+    __slots__ = ("_max_batch_cost", "_max_batch_size", "_max_wait")
+
+    def __init__(self, max_batch_size: int, max_wait: float, max_batch_cost: float) -> None:
+        self.max_batch_size = max_batch_size
+        self.max_wait = max_wait
+        self.max_batch_cost = max_batch_cost
+
+    @property
+    def max_batch_size(self) -> int:
+        return self._max_batch_size
+
+    @max_batch_size.setter
+    def max_batch_size(self, value: int) -> None:
+        self._max_batch_size = parameters.count("max_batch_size", value)
+
+    @property
+    def max_wait(self) -> float:
+        return self._max_wait
+
+    @max_wait.setter
+    def max_wait(self, value: float) -> None:
+        self._max_wait = parameters.seconds("max_wait", value)
+
+    @property
+    def max_batch_cost(self) -> float:
+        return self._max_batch_cost
+
+    @max_batch_cost.setter
+    def max_batch_cost(self, value: float) -> None:
+        self._max_batch_cost = parameters.amount("max_batch_cost", value)
+
+
+class SizeAndWait:
+    """The default: the oldest request waits at most `max_wait` since it arrived, and no request past its deadline.
+
+    A request with a deadline must start early enough to end in time, going by the slowest of the last batches. Until one
+    was measured it gives half of its time to waiting.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def __call__(self, outlook: Outlook) -> float:
+        return min(outlook.oldest + self._limits.max_wait, latest_start(outlook)) - outlook.now
+
+
+def latest_start(outlook: Outlook) -> float:
+    """Return when the request with the nearest deadline must leave to be back in time, `inf` if none has one."""
+    deadline = outlook.nearest_deadline
+    if deadline == math.inf or outlook.run_time:
+        return deadline - outlook.run_time - _TIMER_SLACK
+    return (outlook.oldest + deadline) / 2

@@ -1,0 +1,85 @@
+"""Queue disciplines: which waiting request goes next, how many may wait, and what becomes of one more.
+
+A discipline is a frozen configuration; its running state is an `IntakeQueue` that overrides the documented hooks of
+`asyncio.Queue`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, ClassVar, Literal
+
+from . import parameters
+from .intake import IntakeQueue
+
+__all__ = ("EarliestDeadline", "Fifo")
+
+
+class _DeadlineQueue(IntakeQueue):
+    """A heap of (deadline, sequence, request): equals stay first in, first out, and requests are never compared."""
+
+    def _init(self, maxsize: float) -> None:
+        self._queue: list[Any] = []  # type: ignore[assignment]
+        self._sequence = count()
+
+    def _put(self, request: Any) -> None:
+        heapq.heappush(self._queue, (request.deadline, next(self._sequence), request))  # type: ignore[misc]
+
+    def _get(self) -> Any:
+        return heapq.heappop(self._queue)[2]  # type: ignore[arg-type]
+
+    def _peek(self) -> Any:
+        return self._queue[0][2] if self._queue else None
+
+    def _entries(self) -> list[Any]:
+        return [row[2] for row in sorted(self._queue)]
+
+    def _refill(self, requests: list[Any]) -> None:
+        self._queue.clear()
+        for request in requests:
+            self._put(request)
+
+    def _victim(self) -> Any:
+        return max((row for row in self._queue if row[2].place is not None))[2]
+
+    def oldest(self) -> float:
+        return min((row[2].arrived for row in self._queue if row[2].place is not None), default=math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Fifo:
+    """First in, first out: the default.
+
+    At most `maxsize` items wait in the queue (`math.inf`: no bound). `when_full` says what becomes of one more:
+
+    - `"wait"`: `await batcher(item)` waits for room, in turn; `submit`, which cannot wait, raises `QueueFull`;
+    - `"reject"`: it raises `QueueFull`;
+    - `"evict"`: it comes in, and the least urgent request leaves with `QueueFull`: here the one that waited longest.
+    """
+
+    maxsize: float = 1024
+    when_full: Literal["wait", "reject", "evict"] = "wait"
+
+    uses_deadlines: ClassVar[bool] = False
+    queue_class: ClassVar[type[IntakeQueue]] = IntakeQueue
+
+    def __post_init__(self) -> None:
+        if self.maxsize != math.inf:
+            parameters.count("maxsize", self.maxsize)
+        if self.when_full not in ("wait", "reject", "evict"):
+            raise ValueError(f"when_full must be 'wait', 'reject' or 'evict', not {self.when_full!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class EarliestDeadline(Fifo):
+    """The request with the earliest deadline first; those without one last; equals first in, first out.
+
+    Deadlines are those of `timeout=` and of the nearest enclosing anyio cancel scope, whichever is earlier.
+    `when_full="evict"` turns out the request with the latest deadline.
+    """
+
+    uses_deadlines: ClassVar[bool] = True
+    queue_class: ClassVar[type[IntakeQueue]] = _DeadlineQueue

@@ -1,0 +1,203 @@
+"""What travels: a `Request` is one item and its caller's future, a `Bulk` is all the items of one `map`.
+
+A request knows the place that holds it now (lobby, queue or flight). Leaving is told to that place, in whatever state
+the request is: this is the one way out for callers that are cancelled, late, evicted or closed upon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+__all__ = ("Bulk", "DetailedRequest", "Passenger", "Place", "Portion", "Request", "Ticket")
+
+
+class Place(Protocol):
+    """Where a request can be; `discard` is told once that it left early, and with which outcome."""
+
+    def discard(self, request: Any, outcome: str) -> None: ...
+
+
+class _Gone:
+    """Stands where a future was: a request lets go of its own with the outcome, as the two may know each other."""
+
+    def done(self) -> bool:
+        return True
+
+    def set_result(self, result: Any) -> None:  # noqa: ARG002
+        raise asyncio.InvalidStateError
+
+
+GONE: Any = _Gone()
+
+
+class Request:
+    """One item on its way. Subclasses carry what most requests do not need, so that a plain one stays small."""
+
+    __slots__ = ("arrived", "future", "item", "place")
+    size: ClassVar[int] = 1
+    deadline: float = math.inf
+    priority: float = 0
+    key: Hashable = None
+    cost: float = 1.0
+
+    def __init__(self, item: Any, future: Any, arrived: float, place: Place | None) -> None:
+        self.item = item
+        self.future = future
+        self.arrived = arrived
+        self.place = place
+
+    def leave(self, outcome: str) -> None:
+        """Give up the place, if there still is one; item and future are let go at once."""
+        place, self.place = self.place, None
+        if place is not None:
+            self.drop_item()
+            self.future = GONE
+            place.discard(self, outcome)
+
+    def fail(self, error: BaseException, outcome: str) -> None:
+        """Give the caller `error`, unless it has its outcome or has left, and leave."""
+        if self.future.done():
+            self.leave("cancelled")
+        else:
+            self.future.set_exception(error)
+            self.leave(outcome)
+
+    def drop_item(self) -> None:
+        """Let go of the item, when the function has it or nobody needs it."""
+        self.item = None
+
+
+class DetailedRequest(Request):
+    """A request with any of a deadline, a priority, a key or a cost."""
+
+    __slots__ = ("cost", "deadline", "key", "priority")
+
+    def __init__(self, *base: Any, deadline: float, priority: float, key: Hashable, cost: float) -> None:
+        super().__init__(*base)
+        self.deadline = deadline
+        self.priority = priority
+        self.key = key
+        self.cost = cost
+
+
+class Ticket(asyncio.Future[Any]):
+    """The future that `submit` hands out: it can be cancelled by anybody who holds it, and its request leaves at once.
+
+    A plain future cannot tell in time, and a callback on each costs more than the rest of a request. Callers that await
+    the batcher themselves have a plain one all the same, as tasks wait for those faster.
+    """
+
+    __slots__ = ("request",)
+
+    def cancel(self, msg: Any = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self.request.leave("cancelled")
+        return cancelled
+
+
+class Bulk(DetailedRequest):
+    """All the items of one `map`: a single future, a cursor, and the results so far.
+
+    Of `items`, the first `taken` are in flight or done, those up to `admitted` are in the queue, the rest waits for room.
+    """
+
+    __slots__ = ("admitted", "costs", "pending", "portions", "results", "return_exceptions", "taken")
+
+    def __init__(self, *base: Any, costs: Sequence[float] | None, return_exceptions: bool, **details: Any) -> None:
+        super().__init__(*base, **details)
+        self.costs = costs
+        self.return_exceptions = return_exceptions
+        self.admitted = self.taken = 0
+        self.pending = len(self.item)
+        self.results: list[Any] = [None] * self.pending
+        self.portions: set[Portion] = set()
+
+    @property
+    def size(self) -> int:  # type: ignore[override]  # a class constant for single requests, which must stay small
+        """How many of its items are in the queue."""
+        return self.admitted - self.taken
+
+    @property
+    def waiting(self) -> int:
+        """How many of its items wait for room."""
+        return len(self.results) - self.admitted
+
+    def cost_of(self, start: int, stop: int) -> float:
+        return float(stop - start) if self.costs is None else sum(self.costs[start:stop])
+
+    def portion(self, size: int) -> Portion:
+        """Cut the next `size` items off the queued ones."""
+        self.taken += size
+        portion = Portion(self, self.taken - size, self.taken)
+        self.portions.add(portion)
+        return portion
+
+    def leave(self, outcome: str) -> None:
+        """Leave every place at once: the lobby, the queue and each flight."""
+        for portion in self.portions:
+            portion.leave(outcome)
+        self.portions = set()
+        super().leave(outcome)
+        self.results = [None] * self.admitted  # `waiting` is none from now on; the results so far are let go
+
+    def deliver(self, portion: Portion, outputs: Sequence[Any]) -> None:
+        """Store the outputs of one portion; the last one answers the caller."""
+        self.portions.discard(portion)
+        self.results[portion.start : portion.stop] = outputs
+        self.pending -= portion.size
+        if not self.pending:
+            future, self.future, self.place, self.item = self.future, GONE, None, None
+            future.set_result(self.results)
+
+
+class Portion:
+    """The part of a bulk that flies in one batch."""
+
+    __slots__ = ("bulk", "place", "start", "stop")
+
+    def __init__(self, bulk: Bulk, start: int, stop: int) -> None:
+        self.bulk = bulk
+        self.start = start
+        self.stop = stop
+        self.place: Place | None = None
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def items(self) -> Sequence[Any]:
+        items: Sequence[Any] = self.bulk.item[self.start : self.stop]
+        return items
+
+    @property
+    def deadline(self) -> float:
+        return self.bulk.deadline
+
+    @property
+    def arrived(self) -> float:
+        return self.bulk.arrived
+
+    @property
+    def future(self) -> Any:
+        return self.bulk.future
+
+    def drop_item(self) -> None:
+        """Keep it: the items are the bulk's, and leave with it."""
+
+    def leave(self, outcome: str) -> None:
+        place, self.place = self.place, None
+        if place is not None:
+            place.discard(self, outcome)
+
+    def fail(self, error: BaseException, outcome: str) -> None:
+        self.bulk.fail(error, outcome)
+
+
+Passenger: TypeAlias = Request | Portion

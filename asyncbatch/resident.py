@@ -1,0 +1,301 @@
+"""The residents: one coroutine a slot, each a thin shell around synchronous decisions.
+
+A resident waits for its slot to be free, then for a batch that may leave, then flies it: runs the function on it and
+scatters the outcome. So a batch is formed after the slot is in hand, and fills while all slots are busy. A resident that
+ends, because somebody cancelled all tasks for example, tells those who wait, and is made anew by the next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from .deadlines import Deadlines
+from .departures import Departures
+from .errors import Closed, NotRunning, QueueFull
+from .flight import CURRENT, Flight
+from .metrics.events import BatchEnded, BatchStarted
+from .metrics.statistics import Statistics, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .executors import Slot
+    from .intake import Discipline, IntakeQueue
+    from .metrics.events import Event, Observer
+    from .policies import Limits, Policy
+    from .request import Passenger, Request
+
+__all__ = ("Residents",)
+
+logger = logging.getLogger("asyncbatch")
+
+
+class Residents:
+    """What of a batcher is alive between entering and closing: its queue, its slots, and the coroutines between them."""
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        slots: Sequence[Slot],
+        *,
+        discipline: Discipline,
+        policy: Policy | None,
+        costed: bool,
+        observers: Sequence[Observer],
+    ) -> None:
+        self.name = name
+        self.loop = asyncio.get_running_loop()
+        self._limits = limits
+        self._slots = slots
+        self._observers = tuple(observers)
+        self._tally = tally = Tally(self._emit if observers else None, name)
+        self.queue: IntakeQueue = discipline.queue_class(discipline, tally, self._check, self._overflow, costed=costed)
+        self._deadlines = Deadlines(self.loop, name, self._is_not_waiting)
+        self._timed = False  # whether any request ever had a deadline
+        self._departures = Departures(name, limits, policy, self.queue, self._deadlines, tally, costed=costed)
+        self._flights: set[Flight] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._missing = set(range(len(slots)))
+        self._start_missing()
+
+    # What the batcher asks for.
+
+    def watch(self, request: Request) -> None:
+        """Watch the deadline of a request that has just come in; one that has come already never runs."""
+        self._timed = True
+        self._deadlines.watch(request)
+        self._deadlines.expire(self.loop.time())
+        self.queue.ring()
+
+    def flush(self) -> None:
+        self._departures.flush()
+        self.queue.ring_all()
+
+    def consider(self) -> None:
+        """Decide anew: a limit has changed."""
+        self.queue.ring_all()
+
+    @property
+    def capacity(self) -> int:
+        """How many batches can run at once."""
+        return len(self._slots)
+
+    def all_busy(self) -> bool:
+        return len(self._flights) >= len(self._slots)
+
+    def statistics(self) -> Statistics:
+        in_flight = sum(flight.aboard for flight in self._flights)
+        return self._tally.snapshot(self.queue.admitted, self.queue.qsize(), in_flight, len(self.queue.lobby))
+
+    def __str__(self) -> str:
+        return f"{self.queue.qsize()} queued | {len(self._flights)} of {len(self._slots)} batches in flight"
+
+    def begin_close(self, *, drain: bool = True) -> None:
+        """Let the residents end once nothing waits any more; without `drain` that is now."""
+        self._departures.closing = True
+        if not drain:
+            self.queue.clear(self._closed, "closed")
+        self.queue.ring_all()
+        if not self._tasks:
+            self._release()
+
+    async def ended(self, timeout: float) -> None:
+        """Wait until all residents have ended; past `timeout`, or when cancelled, end them and fail who still waits."""
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks.values(), timeout=None if timeout == math.inf else timeout)
+        except asyncio.CancelledError:
+            self._abort()
+            raise
+        if self._tasks:
+            self._abort()
+            await asyncio.wait(self._tasks.values(), timeout=0)  # a pass, for those that end when they are cancelled
+
+    def abandon(self) -> None:
+        """Close with nobody waiting for it, from any thread: the batcher was dropped, or its loop is gone."""
+        try:
+            self.loop.call_soon_threadsafe(self.begin_close)
+        except RuntimeError:  # the loop is closed, and its tasks went with it
+            self._release()
+
+    # The street.
+
+    async def _reside(self, place: int) -> None:
+        slot, task = self._slots[place], asyncio.current_task()
+        try:
+            while True:
+                failure = None if slot.available else await _prepared(slot)
+                now, passengers, reason = await self._next_batch()
+                if not passengers:
+                    break
+                flight = Flight(self, passengers, self._tally, task if slot.cancellable else None)
+                del passengers  # what a resident holds while it waits or flies is kept alive
+                await self._fly(flight, slot, now, reason, failure)
+                del flight, failure
+                if not self.queue.empty():
+                    # A pass for the callers just answered: they may come straight back, and share the next batch.
+                    await asyncio.sleep(0)
+        finally:
+            self._retire(place)
+
+    async def _next_batch(self) -> tuple[float, Sequence[Passenger], str]:
+        """Return the time, the next batch once it may leave, and why it does; an empty one if the batcher has closed."""
+        now = self.loop.time()
+        while True:
+            wait, reason = self._departures.decide(now)
+            if reason and (passengers := self._take()):
+                return now, passengers, reason
+            if self._departures.closing and self.queue.empty():
+                return now, (), ""
+            timed_out = await self.queue.doze(self._departures.enough(), wait)
+            # A loop may fire a little early (uvloop rounds to milliseconds): what was waited for is due all the same.
+            now = max(self.loop.time(), now + wait) if timed_out else self.loop.time()
+
+    def _take(self) -> Sequence[Passenger]:
+        queue = self.queue
+        if self._timed:
+            self._deadlines.expire(self.loop.time())
+        before = queue.gone
+        passengers = queue.take(self._limits.max_batch_size, self._limits.max_batch_cost)
+        self._departures.left(queue.gone - before)
+        if queue.empty():
+            self._deadlines.clear()
+        queue.hand_over()
+        return passengers
+
+    async def _fly(self, flight: Flight, slot: Slot, now: float, reason: str, failure: Exception | None) -> None:
+        context = Context()
+        context.run(CURRENT.set, flight)
+        items = self._depart(flight, now, reason)
+        try:
+            if failure is not None:
+                raise failure
+            flight.deliver(await slot.run(items, context))
+        except asyncio.CancelledError as error:
+            self._cancelled(flight, error)
+        except BaseException as error:
+            flight.fail(error)
+            if not isinstance(error, Exception):
+                raise  # Ctrl-C and sys.exit() on the loop end the loop, but nobody is left waiting
+        finally:
+            failure = None
+            self._arrive(flight, now)
+
+    def _depart(self, flight: Flight, now: float, reason: str) -> list[Any]:
+        waits, longest = flight.waits(now)
+        self._tally.started(reason, flight.size, waits, longest)
+        self._flights.add(flight)
+        items = flight.items()
+        if self._timed:
+            flight.watch(self.loop)
+        if self._observers:
+            self._emit(BatchStarted(self.name, reason, flight.size, longest))
+        return items
+
+    def _arrive(self, flight: Flight, started: float) -> None:
+        seconds = self.loop.time() - started
+        self._flights.discard(flight)
+        self._tally.ended(seconds)
+        if self._observers:
+            self._emit(BatchEnded(self.name, flight.size, seconds, flight.error))
+        if flight.stopped:
+            asyncio.current_task().uncancel()  # type: ignore[union-attr]  # only ever called by a resident
+
+    def _cancelled(self, flight: Flight, error: asyncio.CancelledError) -> None:
+        """Tell apart who cancelled the function: somebody outside, we ourselves, or it leaked an inner cancellation."""
+        task: Any = asyncio.current_task()
+        outside = task.cancelling() > flight.stopped
+        if outside:
+            flight.close(self._interrupted)
+        flight.fail(error)
+        if outside:
+            raise error
+
+    # Lifetime.
+
+    def _check(self) -> None:
+        """Refuse a request from the wrong loop, and make residents anew where some have ended."""
+        if not self.loop.is_running():  # it is the right thread, and a thread runs one loop at a time
+            raise NotRunning(
+                f"batcher {self.name!r} belongs to another event loop; enter a batcher in each loop, "
+                "or call it from threads through asyncbatch.sync"
+            )
+        if self._missing and not self._departures.closing:
+            self._start_missing()
+
+    def _start_missing(self) -> None:
+        for place in sorted(self._missing):
+            # In a context of its own: else every batch would carry the context variables of whoever came first.
+            resident = self._reside(place)
+            task = self.loop.create_task(resident, name=f"asyncbatch {self.name}", context=Context())
+            self._tasks[place] = task
+        self._missing.clear()
+        self.queue.be_watchful(False)
+
+    def _retire(self, place: int) -> None:
+        self._tasks.pop(place, None)
+        if self.loop.is_closed():
+            return
+        if not self._departures.closing:
+            self._missing.add(place)
+            self.queue.be_watchful(True)
+            if not self._tasks:
+                self.queue.clear(self._interrupted, "closed")
+        elif not self._tasks:
+            self._deadlines.clear()
+            self._release()
+        self.queue.hand_over()
+
+    def _abort(self) -> None:
+        self.queue.clear(self._closed, "closed")
+        for flight in tuple(self._flights):
+            flight.close(self._closed)
+        for task in tuple(self._tasks.values()):
+            task.cancel()
+
+    def _release(self) -> None:
+        for slot in self._slots:
+            slot.close()
+
+    # What is said.
+
+    def _closed(self) -> Closed:
+        return Closed(f"batcher {self.name!r} was closed before this request had its result")
+
+    def _interrupted(self) -> Closed:
+        return Closed(
+            f"the task of batcher {self.name!r} was cancelled from outside before this request had its result; "
+            "call again: the next call starts it anew"
+        )
+
+    def _overflow(self) -> QueueFull:
+        waiting = self.queue.qsize()
+        return QueueFull(
+            f"the queue of batcher {self.name!r} is full, {waiting} wait in it; come back after `retry_after` seconds, "
+            "or write queue=Fifo(maxsize=..., when_full='wait') and `await batcher(item)`",
+            retry_after=waiting * self._tally.seconds_per_item / len(self._slots),
+        )
+
+    def _is_not_waiting(self, request: Request) -> bool:
+        return request.place is not self.queue and request.place is not self.queue.lobby
+
+    def _emit(self, event: Event) -> None:
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:
+                logger.exception("an observer of batcher %r raised on %s", self.name, type(event).__name__)
+
+
+async def _prepared(slot: Slot) -> Exception | None:
+    """Make the slot available, or return what its next batch fails with."""
+    try:
+        await slot.prepare()
+    except Exception as error:  # noqa: BLE001  # the user's constructor: its callers are told
+        return error
+    return None

@@ -1,0 +1,167 @@
+"""The batcher for threads: Flask, Django, scripts. All threads of a process share one, and its batches.
+
+    with asyncbatch.sync.Batcher(embed, max_batch_size=64, max_wait=0.002) as batcher:
+        vector = batcher("one text")            # blocks this thread, and no other
+        vectors = batcher.map(["many", "texts"])
+
+The batches are formed on an event loop in a thread of the batcher's own. It starts with the first call, not before, so that
+a server may make a batcher and then fork its workers: each starts a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from . import batcher as _batcher
+from .errors import Closed, WouldDeadlock
+from .function import BatchClass, BatchFunction, ItemT, ResultT
+
+if TYPE_CHECKING:
+    from .metrics.statistics import Statistics
+
+__all__ = ("Batcher",)
+
+T = TypeVar("T")
+
+
+class Batcher(Generic[ItemT, ResultT]):
+    """A batcher that is called from any thread; the parameters are those of `asyncbatch.Batcher`.
+
+    `with` closes it. One that is left open ends with the process. After a fork, the child begins anew.
+    """
+
+    def __init__(
+        self, function: BatchFunction[ItemT, ResultT] | BatchClass[ItemT, ResultT], **options: Any
+    ) -> None:
+        self._make: Callable[[], _batcher.Batcher[ItemT, ResultT]] = lambda: _batcher.Batcher(function, **options)
+        self.name = self._make().name  # so that wrong options are told now
+        self._closed = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._portal: _Portal[ItemT, ResultT] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(drain=kind is None)
+
+    def __call__(self, item: ItemT, *, timeout: float = float("inf"), **details: Any) -> ResultT:
+        """Return the result for `item`; blocks the calling thread. Raises as `asyncbatch.Batcher.__call__` does."""
+        return self._wait(self.submit(item, timeout=timeout, **details))
+
+    def submit(self, item: ItemT, **details: Any) -> concurrent.futures.Future[ResultT]:
+        """Return a future of the result for `item`; it waits for room in the queue, and cancelling it is leaving."""
+        return self._send(lambda batcher: batcher(item, **details))
+
+    def map(self, items: Iterable[ItemT], **options: Any) -> list[ResultT]:
+        """Return the results for all `items`, in order; see `asyncbatch.Batcher.map`."""
+        items = list(items)
+        return self._wait(self._send(lambda batcher: batcher.map(items, **options)))
+
+    def flush(self) -> None:
+        """Let all that waits now leave without further waiting."""
+        self._wait(self._send(_flush))
+
+    def statistics(self) -> Statistics:
+        """Return a snapshot of what has happened since the first call in this process."""
+        return self._wait(self._send(_statistics))
+
+    def close(self, drain: bool = True, timeout: float = float("inf")) -> None:
+        """Close as `asyncbatch.Batcher.aclose` does, and end the thread; harmless when repeated."""
+        with self._guard():
+            self._closed = True
+            portal, self._portal = self._portal, None
+        if portal is not None:
+            portal.close(drain, timeout)
+
+    def _send(self, call: Callable[[_batcher.Batcher[ItemT, ResultT]], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
+        with self._guard():
+            if self._closed:
+                raise Closed(f"batcher {self.name!r} is closed; make a new one")
+            if self._portal is None:
+                self._portal = _Portal(self._make)
+                # A portal that nobody closes must not outlive its batcher, nor keep it.
+                weakref.finalize(self, self._portal.stop)
+            return self._portal.send(call)
+
+    def _guard(self) -> threading.Lock:
+        if self._pid != os.getpid():
+            self._reset()  # the thread stayed in the parent, and so may have a holder of the lock
+        return self._lock
+
+    def _wait(self, future: concurrent.futures.Future[T]) -> T:
+        if _running_loop():
+            future.cancel()
+            raise WouldDeadlock(
+                f"batcher {self.name!r} would block the event loop that runs in this thread; "
+                "use asyncbatch.Batcher there, and await it"
+            )
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C while waiting: the request leaves, too
+            raise
+        finally:
+            del future
+
+
+class _Portal(Generic[ItemT, ResultT]):
+    """A thread with an event loop in which one batcher is entered."""
+
+    def __init__(self, make: Callable[[], _batcher.Batcher[ItemT, ResultT]]) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._batcher = make()
+        # A daemon: a batcher that was left open must not keep the process from ending.
+        self._thread = threading.Thread(target=self._serve, name=f"asyncbatch {self._batcher.name}", daemon=True)
+        self._thread.start()
+        self._run(self._batcher.__aenter__()).result()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def send(self, call: Callable[[_batcher.Batcher[ItemT, ResultT]], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
+        return self._run(call(self._batcher))
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def close(self, drain: bool, timeout: float) -> None:
+        try:
+            self._run(self._batcher.aclose(drain, timeout)).result()
+        finally:
+            self.stop()
+            self._thread.join()
+
+    def stop(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+async def _flush(batcher: _batcher.Batcher[Any, Any]) -> None:
+    batcher.flush()
+
+
+async def _statistics(batcher: _batcher.Batcher[Any, Any]) -> Statistics:
+    return batcher.statistics()
+
+
+def _running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

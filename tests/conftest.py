@@ -1,0 +1,81 @@
+"""The loops every test runs on, and the gates that no test leaves anything behind.
+
+A test that needs time to pass says `pytestmark = pytest.mark.virtual`, or carries the mark itself: it then runs on virtual
+clocks only. All others run on uvloop as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import sys
+import threading
+
+import pytest
+import uvloop
+
+from asyncbatch.flight import Flight
+from asyncbatch.request import Bulk, Portion, Request, Ticket
+from asyncbatch.resident import Residents
+from asyncbatch.testing import VirtualClockLoop
+
+
+def eager_loop() -> asyncio.AbstractEventLoop:
+    loop = VirtualClockLoop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    return loop
+
+
+VIRTUAL = [pytest.param(("asyncio", {"loop_factory": VirtualClockLoop, "debug": True}), id="virtual")]
+if sys.version_info >= (3, 12):
+    VIRTUAL.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="eager"))
+REAL = [pytest.param(("asyncio", {"loop_factory": uvloop.new_event_loop}), id="uvloop")]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "virtual: needs time to pass, so runs on virtual clocks only")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "anyio_backend" in metafunc.fixturenames:
+        loops = VIRTUAL if metafunc.definition.get_closest_marker("virtual") else VIRTUAL + REAL
+        metafunc.parametrize("anyio_backend", loops, indirect=True, scope="function")
+
+
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(request: pytest.FixtureRequest):
+    """No thread, and none of our own objects, outlives its test; no task and no timer outlives an async one."""
+    threads = set(threading.enumerate())
+    if inspect.iscoroutinefunction(request.function):
+        request.getfixturevalue("no_task_or_timer_is_left_behind")
+    yield
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(5)  # a pool that was shut down without waiting ends in its own time
+        assert not thread.is_alive(), f"{thread} was left behind"
+    if left := _our_objects():
+        gc.collect()
+        left = _our_objects()
+    assert not left, f"{[type(each).__name__ for each in left]} were left behind"
+
+
+@pytest.fixture
+async def no_task_or_timer_is_left_behind():
+    before = asyncio.all_tasks()
+    yield
+    for _ in range(5):  # those that were cancelled as the test ended are let go of
+        await asyncio.sleep(0)
+    left = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()}
+    assert not left, f"{left} were left behind"
+    timers = [timer for timer in getattr(asyncio.get_running_loop(), "_scheduled", ()) if not timer.cancelled()]
+    assert not timers, f"{timers} were left behind"
+
+
+def _our_objects() -> list[object]:
+    kinds = (Request, Bulk, Portion, Ticket, Flight, Residents)
+    return [each for each in gc.get_objects() if type(each) in kinds or isinstance(each, Request)]
