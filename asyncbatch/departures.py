@@ -44,7 +44,7 @@ class Departures:
         self._deadlines = deadlines
         self._tally = tally
         self._costed = costed
-        self._to_flush = 0
+        self.flushing = 0  # how many items are still to leave because of a flush
 
     def decide(self, now: float) -> tuple[float, str]:
         """Return why a batch leaves now; or, with no reason, in how many seconds to ask again."""
@@ -58,7 +58,7 @@ class Departures:
             return 0.0, "cost"
         if self.closing:
             return 0.0, "close"
-        if self._to_flush:
+        if self.flushing:
             return 0.0, "flush"
         if self._policy is None and not limits.max_wait:
             return 0.0, "idle"
@@ -66,19 +66,18 @@ class Departures:
 
     def enough(self) -> int:
         """Return how many more arrivals could let a batch leave."""
-        waiting = self._queue.qsize()
+        waiting = self._queue.admitted - self._queue.gone
         if not waiting or self._policy is not None or self._costed:
             return 1
         return max(1, self._limits.max_batch_size - waiting)
 
     def flush(self) -> None:
         """Let all that waits now leave without further waiting."""
-        self._to_flush = self._queue.backlog()
+        self.flushing = self._queue.backlog()
 
     def left(self, items: int) -> None:
         """Note that `items` left in a batch."""
-        if self._to_flush:
-            self._to_flush = 0 if self._queue.empty() else max(0, self._to_flush - items)
+        self.flushing = 0 if self._queue.empty() else max(0, self.flushing - items)
 
     def _consult(self, now: float) -> tuple[float, str]:
         queue = self._queue

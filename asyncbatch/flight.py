@@ -26,32 +26,59 @@ CURRENT: ContextVar[Flight | None] = ContextVar("asyncbatch.flight", default=Non
 class Flight:
     """The passengers of one batch. `aboard` counts the items whose callers still wait."""
 
-    __slots__ = ("_deadlines", "_passengers", "_tally", "_task", "aboard", "batcher", "error", "landed", "size", "stopped")
+    __slots__ = (
+        "_deadlines",
+        "_mixed",
+        "_passengers",
+        "_tally",
+        "_task",
+        "aboard",
+        "batcher",
+        "error",
+        "landed",
+        "size",
+        "stopped",
+        "waited",
+    )
 
     def __init__(
-        self, batcher: Any, passengers: Sequence[Passenger], tally: Tally, task: asyncio.Task[None] | None
+        self,
+        batcher: Any,
+        passengers: Sequence[Passenger],
+        tally: Tally,
+        task: asyncio.Task[None] | None,
+        *,
+        mixed: bool,
     ) -> None:
         self.batcher = batcher  # whose flight it is, with its `name`
         self.landed = self.stopped = False
         self.error: str | None = None  # the name of what the whole batch failed with
-        self.aboard = self.size = _board(passengers, self)
+        self.aboard = self.size = 0
+        self.waited = 0.0  # how long the one that waited longest did
+        self._mixed = mixed  # whether portions of bulks may be among the passengers
         self._passengers = passengers
         self._tally = tally
         self._task = task  # to cancel when nobody waits for the batch any more, if that stops the work
         self._deadlines: Deadlines | None = None
 
-    def items(self) -> list[Any]:
-        """Return the items, as a list that nobody else holds."""
-        if Portion not in set(map(type, self._passengers)):
-            return [request.item for request in self._passengers]  # type: ignore[union-attr]
-        return [item for each in self._passengers for item in (each.items if isinstance(each, Portion) else (each.item,))]
-
-    def waits(self, now: float) -> tuple[float, float]:
-        """Return how long all items waited together, and the one that waited longest."""
-        arrivals = [each.arrived for each in self._passengers]
-        if self.size == len(arrivals):
-            return now * self.size - sum(arrivals), now - min(arrivals)
-        return sum((now - each.arrived) * each.size for each in self._passengers), now - min(arrivals)
+    def board(self, now: float, reason: str) -> list[Any]:
+        """Take everybody aboard, and return their items in a list that nobody else holds."""
+        items: list[Any] = []
+        arrived, oldest = 0.0, now
+        for each in self._passengers:
+            each.place = self
+            if self._mixed and isinstance(each, Portion):
+                items += each.items
+                arrived += each.arrived * each.size
+            else:
+                items.append(each.item)  # type: ignore[union-attr]
+                arrived += each.arrived
+            if each.arrived < oldest:
+                oldest = each.arrived
+        self.aboard = self.size = size = len(items)
+        self.waited = now - oldest
+        self._tally.started(reason, size, now * size - arrived, self.waited)
+        return items
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give callers whose time runs out before the batch is back their `DeadlineExceeded` then."""
@@ -81,7 +108,7 @@ class Flight:
     def deliver(self, outputs: Any) -> None:
         """Scatter what the function returned. Raises what is wrong with it, with nothing handed out."""
         outputs = scatter.checked(outputs, self.size, self.batcher.name)
-        self._land(*scatter.deliver(self._passengers, outputs, self._note))
+        self._land(*scatter.deliver(self._passengers, outputs, self._note, mixed=self._mixed))
 
     def fail(self, error: BaseException) -> None:
         """Give every caller a copy of what the function raised."""
@@ -109,11 +136,3 @@ class Flight:
 
     def _note(self) -> str:
         return f"from the function of batcher {self.batcher.name!r}, for a batch of {self.size}"
-
-
-def _board(passengers: Sequence[Passenger], flight: Flight) -> int:
-    size = 0
-    for each in passengers:
-        each.place = flight
-        size += each.size
-    return size

@@ -64,9 +64,10 @@ class IntakeQueue(asyncio.Queue[Any]):
         self._check = check
         self._overflow = overflow
         self.watchful = costed  # whether every arrival takes the long way: costs are added up there, residents made anew
+        self.measured = False  # whether the last batch may have portions of bulks in it
         self._costed = costed
         self._bulks = self._dead = 0
-        self._idle: deque[asyncio.Future[bool]] = deque()
+        self._idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
         self._wake_at = math.inf
         self._alarm = 0.0
         super().__init__(config.maxsize)  # type: ignore[arg-type]  # inf is a size here, and compares as one
@@ -125,29 +126,34 @@ class IntakeQueue(asyncio.Queue[Any]):
         self.lobby.append(bulk)
         bulk.place = self
         self._admit()
+        self._set_alarm()
         if bulk.waiting:
             self.ring()
 
     def _attend(self, request: Any, waits: bool) -> None:
-        self._check()
-        if not self.full() and not self.lobby:
+        """Take in an arrival that matters: one that wakes a resident, finds no room, or has a cost."""
+        if self.watchful or not self._loop.is_running():
+            self._check()
+        if self.admitted - self.gone < self._bound and (not self.lobby.line or self.lobby.first() is None):
             self._add(request)
-            self._watch()
         elif waits and self._when_full == "wait":
             self.lobby.append(request)
             self.ring()  # a queue that is smaller than a batch will not fill one
         elif self._when_full == "evict":
             self._victim().fail(self._overflow(), "rejected")
             self._add(request)
-            self._watch()
         else:
             raise self._overflow()
 
     def _add(self, request: Any) -> None:
-        request.place = self
         self.admitted += 1
-        self.cost += request.cost if self._costed else 0.0
+        if self._costed:
+            self.cost += request.cost
         self._put(request)
+        if self.admitted > self._wake_at:
+            self.ring()
+        else:
+            self._set_alarm()
 
     def _admit(self) -> None:
         """Let those who wait for room come in, in their order, as far as there is room."""
@@ -155,8 +161,8 @@ class IntakeQueue(asyncio.Queue[Any]):
             if isinstance(request, Bulk):
                 self._extend(request)
             else:
+                request.place = self
                 self._add(self.lobby.popleft())
-        self._watch()
 
     def _extend(self, bulk: Bulk) -> None:
         size = int(min(bulk.waiting, self._bound - self.qsize()))
@@ -168,6 +174,8 @@ class IntakeQueue(asyncio.Queue[Any]):
         self.admitted += size
         if not bulk.waiting:
             self.lobby.popleft()
+        if self.admitted > self._wake_at:
+            self.ring()
 
     # Going out.
 
@@ -185,34 +193,34 @@ class IntakeQueue(asyncio.Queue[Any]):
 
     def take(self, limit: int, budget: float = math.inf) -> list[Passenger]:
         """Take out those who go next: at most `limit` items, and at most `budget` in cost, but at least one."""
-        if self._bulks or self._costed:
-            passengers = self._take_measured(limit, budget)
+        taken: list[Passenger] = []
+        self.measured = self._bulks > 0 or self._costed
+        if self.measured:
+            self._take_measured(taken, limit, budget)
         else:
-            passengers = self._take_singles(limit)
+            self._take_singles(taken, limit)
         if self.lobby.line:
             self._admit()
-        return passengers
+        self.hand_over()
+        return taken
 
-    def _take_singles(self, limit: int) -> list[Passenger]:
-        taken: list[Passenger] = []
-        size = 0
-        while size < limit and self._queue:
-            request = self._get()
+    def _take_singles(self, taken: list[Passenger], limit: int) -> None:
+        queue, get = self._queue, self._get
+        while limit and queue:
+            request = get()
             if request.place is None:
                 self._dead -= 1
             elif request.future.done():  # cancelled in this very pass, see `head`
-                self._tally.count("cancelled", 1)
                 self.gone += 1
                 request.place = request.item = None
                 request.future = GONE
+                self._tally.count("cancelled", 1)
             else:
                 taken.append(request)
-                size += 1
-        self.gone += size
-        return taken
+                limit -= 1
+        self.gone += len(taken)
 
-    def _take_measured(self, limit: int, budget: float) -> list[Passenger]:
-        taken: list[Passenger] = []
+    def _take_measured(self, taken: list[Passenger], limit: int, budget: float) -> None:
         size, spent = 0, 0.0
         while size < limit and (request := self.head()) is not None:
             part, cost = _fitting(request, limit - size, budget - spent, alone=not taken)
@@ -223,7 +231,6 @@ class IntakeQueue(asyncio.Queue[Any]):
             spent += cost
             self.gone += part
         self.cost = self.cost - spent if self.qsize() else 0.0  # no drift of sums survives an empty queue
-        return taken
 
     def _cut(self, request: Any, size: int) -> Passenger:
         if not isinstance(request, Bulk):
@@ -250,6 +257,7 @@ class IntakeQueue(asyncio.Queue[Any]):
             self._refill([request for request in self._entries() if request.place is not None])
             self._dead = 0
         self._admit()
+        self._set_alarm()
 
     def clear(self, error: Callable[[], Exception], outcome: str) -> None:
         """Fail all who wait, for a place in a batch or for room, each with an error of its own."""
@@ -263,29 +271,25 @@ class IntakeQueue(asyncio.Queue[Any]):
         """Return how many items wait, those that wait for room included."""
         return self.qsize() + self.lobby.items()
 
-    async def doze(self, more: float, timeout: float) -> bool:
-        """Wait until `more` further items have arrived, or a `ring`; return True if `timeout` seconds came first."""
+    def doze(self, more: float, timeout: float) -> asyncio.Future[bool]:
+        """Return a future that is done once `more` further items are in, or at a `ring`: False; or after `timeout`: True."""
         getter: asyncio.Future[bool] = self._loop.create_future()
-        self._idle.append(getter)
+        timer = self._loop.call_later(timeout, self._time_up, getter) if timeout < math.inf else None
+        self._idle.append((getter, timer))
         self._wake_at = self.admitted + more - 1
         self._set_alarm()
-        timer = self._loop.call_later(timeout, self._time_up, getter) if timeout < math.inf else None
-        try:
-            return await getter
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if getter.cancelled() and getter in self._idle:
-                self._idle.remove(getter)
+        return getter
 
     def ring(self) -> None:
         """Wake the resident that has been idle longest, if there is one."""
-        self._wake_at = math.inf
         while self._idle:
-            getter = self._idle.popleft()
+            getter, timer = self._idle.popleft()
+            if timer is not None:
+                timer.cancel()
             if not getter.done():
                 getter.set_result(False)
                 break
+        self._wake_at = math.inf
         self._set_alarm()
 
     def ring_all(self) -> None:
@@ -294,25 +298,24 @@ class IntakeQueue(asyncio.Queue[Any]):
 
     def hand_over(self) -> None:
         """See to it that what still waits, or else the next arrival, wakes one of the residents that are idle."""
-        if not self._idle:
-            self._wake_at = math.inf
-        elif self.empty():
-            self._wake_at = self.admitted
-        else:
+        if self._idle and self.admitted != self.gone:
             self.ring()
-        self._set_alarm()
+        else:
+            self._wake_at = self.admitted if self._idle else math.inf
+            self._set_alarm()
+
+    def forget(self, getter: asyncio.Future[bool]) -> None:
+        """Take the future of a resident that was cancelled out of the line of those to wake."""
+        for each in tuple(self._idle):
+            if each[0] is getter:
+                self._idle.remove(each)
+                if each[1] is not None:
+                    each[1].cancel()
 
     def _time_up(self, getter: asyncio.Future[bool]) -> None:
+        self.forget(getter)
         if not getter.done():
-            self._idle.remove(getter)
             getter.set_result(True)
-
-    def _watch(self) -> None:
-        """Ring if as many have arrived as a resident waits for, and set the alarm for the next arrival that matters."""
-        if self.admitted > self._wake_at:
-            self.ring()
-        else:
-            self._set_alarm()
 
     def be_watchful(self, watchful: bool) -> None:
         """Call `check` before every arrival, or only before those that matter."""
@@ -320,7 +323,8 @@ class IntakeQueue(asyncio.Queue[Any]):
         self._set_alarm()
 
     def _set_alarm(self) -> None:
-        self._alarm = -1 if self.watchful else min(self._wake_at, self.gone + self._bound)
+        full_at = self.gone + self._bound
+        self._alarm = -1 if self.watchful else self._wake_at if self._wake_at < full_at else full_at
 
 
 def _cost_of(request: Any) -> float:

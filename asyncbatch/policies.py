@@ -34,38 +34,28 @@ Policy: TypeAlias = Callable[[Outlook], float]
 
 
 class Limits:
-    """How large a batch may be and how long it may wait; each may be set at any time."""
+    """How large a batch may be and how long it may wait. Each is checked when it is set, which may be at any time."""
 
-    __slots__ = ("_max_batch_cost", "_max_batch_size", "_max_wait")
+    __slots__ = ("max_batch_cost", "max_batch_size", "max_wait")
+
+    max_batch_size: int
+    max_wait: float
+    max_batch_cost: float
 
     def __init__(self, max_batch_size: int, max_wait: float, max_batch_cost: float) -> None:
         self.max_batch_size = max_batch_size
         self.max_wait = max_wait
         self.max_batch_cost = max_batch_cost
 
-    @property
-    def max_batch_size(self) -> int:
-        return self._max_batch_size
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, _CHECKS[name](name, value))
 
-    @max_batch_size.setter
-    def max_batch_size(self, value: int) -> None:
-        self._max_batch_size = parameters.count("max_batch_size", value)
 
-    @property
-    def max_wait(self) -> float:
-        return self._max_wait
-
-    @max_wait.setter
-    def max_wait(self, value: float) -> None:
-        self._max_wait = parameters.seconds("max_wait", value)
-
-    @property
-    def max_batch_cost(self) -> float:
-        return self._max_batch_cost
-
-    @max_batch_cost.setter
-    def max_batch_cost(self, value: float) -> None:
-        self._max_batch_cost = parameters.amount("max_batch_cost", value)
+_CHECKS: dict[str, Callable[[str, object], float]] = {
+    "max_batch_size": parameters.count,
+    "max_wait": parameters.seconds,
+    "max_batch_cost": parameters.amount,
+}
 
 
 class SizeAndWait:

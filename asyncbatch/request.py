@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-__all__ = ("Bulk", "DetailedRequest", "Passenger", "Place", "Portion", "Request", "Ticket")
+__all__ = ("GONE", "Bulk", "DetailedRequest", "Passenger", "Place", "Portion", "Request")
 
 
 class Place(Protocol):
@@ -30,6 +30,9 @@ class _Gone:
 
     def set_result(self, result: Any) -> None:  # noqa: ARG002
         raise asyncio.InvalidStateError
+
+    def cancel(self, msg: Any = None) -> bool:  # noqa: ARG002
+        return False
 
 
 GONE: Any = _Gone()
@@ -59,6 +62,13 @@ class Request:
             self.future = GONE
             place.discard(self, outcome)
 
+    def cancel(self, msg: Any = None) -> bool:
+        """Stand in for the future's own `cancel`, so that the request leaves at once; see `Batcher.submit`."""
+        cancelled: bool = type(self.future).cancel(self.future, msg)
+        if cancelled:
+            self.leave("cancelled")
+        return cancelled
+
     def fail(self, error: BaseException, outcome: str) -> None:
         """Give the caller `error`, unless it has its outcome or has left, and leave."""
         if self.future.done():
@@ -83,22 +93,6 @@ class DetailedRequest(Request):
         self.priority = priority
         self.key = key
         self.cost = cost
-
-
-class Ticket(asyncio.Future[Any]):
-    """The future that `submit` hands out: it can be cancelled by anybody who holds it, and its request leaves at once.
-
-    A plain future cannot tell in time, and a callback on each costs more than the rest of a request. Callers that await
-    the batcher themselves have a plain one all the same, as tasks wait for those faster.
-    """
-
-    __slots__ = ("request",)
-
-    def cancel(self, msg: Any = None) -> bool:
-        cancelled = super().cancel(msg)
-        if cancelled:
-            self.request.leave("cancelled")
-        return cancelled
 
 
 class Bulk(DetailedRequest):

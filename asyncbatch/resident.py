@@ -127,13 +127,14 @@ class Residents:
 
     async def _reside(self, place: int) -> None:
         slot, task = self._slots[place], asyncio.current_task()
+        stops = task if slot.cancellable else None
         try:
             while True:
                 failure = None if slot.available else await _prepared(slot)
                 now, passengers, reason = await self._next_batch()
                 if not passengers:
                     break
-                flight = Flight(self, passengers, self._tally, task if slot.cancellable else None)
+                flight = Flight(self, passengers, self._tally, stops, mixed=self.queue.measured)
                 del passengers  # what a resident holds while it waits or flies is kept alive
                 await self._fly(flight, slot, now, reason, failure)
                 del flight, failure
@@ -145,33 +146,42 @@ class Residents:
 
     async def _next_batch(self) -> tuple[float, Sequence[Passenger], str]:
         """Return the time, the next batch once it may leave, and why it does; an empty one if the batcher has closed."""
+        departures, queue = self._departures, self.queue
         now = self.loop.time()
         while True:
-            wait, reason = self._departures.decide(now)
-            if reason and (passengers := self._take()):
+            wait, reason = departures.decide(now)
+            if reason and (passengers := self._take(now)):
                 return now, passengers, reason
-            if self._departures.closing and self.queue.empty():
+            if departures.closing and queue.empty():
                 return now, (), ""
-            timed_out = await self.queue.doze(self._departures.enough(), wait)
+            getter = queue.doze(departures.enough(), wait)
+            try:
+                timed_out = await getter
+            except asyncio.CancelledError:
+                queue.forget(getter)
+                raise
             # A loop may fire a little early (uvloop rounds to milliseconds): what was waited for is due all the same.
             now = max(self.loop.time(), now + wait) if timed_out else self.loop.time()
 
-    def _take(self) -> Sequence[Passenger]:
-        queue = self.queue
+    def _take(self, now: float) -> Sequence[Passenger]:
         if self._timed:
-            self._deadlines.expire(self.loop.time())
-        before = queue.gone
-        passengers = queue.take(self._limits.max_batch_size, self._limits.max_batch_cost)
-        self._departures.left(queue.gone - before)
-        if queue.empty():
-            self._deadlines.clear()
-        queue.hand_over()
+            self._deadlines.expire(now)
+        passengers = self.queue.take(self._limits.max_batch_size, self._limits.max_batch_cost)
+        if self._departures.flushing:
+            self._departures.left(sum(each.size for each in passengers))
+        if self._timed and self.queue.empty():
+            self._deadlines.clear()  # nobody is left to be late
         return passengers
 
     async def _fly(self, flight: Flight, slot: Slot, now: float, reason: str, failure: Exception | None) -> None:
         context = Context()
         context.run(CURRENT.set, flight)
-        items = self._depart(flight, now, reason)
+        items = flight.board(now, reason)
+        self._flights.add(flight)
+        if self._timed:
+            flight.watch(self.loop)
+        if self._observers:
+            self._emit(BatchStarted(self.name, reason, flight.size, flight.waited))
         try:
             if failure is not None:
                 raise failure
@@ -184,21 +194,9 @@ class Residents:
                 raise  # Ctrl-C and sys.exit() on the loop end the loop, but nobody is left waiting
         finally:
             failure = None
-            self._arrive(flight, now)
+            self._arrive(flight, self.loop.time() - now)
 
-    def _depart(self, flight: Flight, now: float, reason: str) -> list[Any]:
-        waits, longest = flight.waits(now)
-        self._tally.started(reason, flight.size, waits, longest)
-        self._flights.add(flight)
-        items = flight.items()
-        if self._timed:
-            flight.watch(self.loop)
-        if self._observers:
-            self._emit(BatchStarted(self.name, reason, flight.size, longest))
-        return items
-
-    def _arrive(self, flight: Flight, started: float) -> None:
-        seconds = self.loop.time() - started
+    def _arrive(self, flight: Flight, seconds: float) -> None:
         self._flights.discard(flight)
         self._tally.ended(seconds)
         if self._observers:

@@ -37,14 +37,19 @@ def checked(outputs: Any, expected: int, name: str) -> Sequence[Any]:
     return outputs  # type: ignore[no-any-return]
 
 
-def deliver(passengers: Sequence[Passenger], outputs: Sequence[Any], note: Callable[[], str]) -> tuple[int, int]:
+def deliver(
+    passengers: Sequence[Passenger], outputs: Sequence[Any], note: Callable[[], str], *, mixed: bool
+) -> tuple[int, int]:
     """Hand out `outputs`, one for each item; return how many items succeeded and failed.
 
-    An exception among them fails its own item, with a `note`. Callers that have left are counted in neither.
+    An exception among them fails its own item, with a `note`. Callers that have left are counted in neither. `mixed`
+    tells that portions of bulks may be among the passengers.
     """
-    for kind in {*map(type, outputs), *map(type, passengers)}:
-        if kind is Portion or issubclass(kind, BaseException):
-            return _deliver_by_hand(passengers, outputs, note())
+    failures = False
+    for kind in set(map(type, outputs)):
+        failures = failures or issubclass(kind, BaseException)
+    if failures or mixed:
+        return _deliver_by_hand(passengers, outputs, note, failures=failures)
     succeeded = len(outputs)
     for request, output in zip(passengers, outputs, strict=True):
         future, request.future = request.future, GONE  # type: ignore[misc]  # none is a portion
@@ -55,22 +60,22 @@ def deliver(passengers: Sequence[Passenger], outputs: Sequence[Any], note: Calla
     return succeeded, 0
 
 
-def _deliver_by_hand(passengers: Sequence[Passenger], outputs: Sequence[Any], note: str) -> tuple[int, int]:
+def _deliver_by_hand(
+    passengers: Sequence[Passenger], outputs: Sequence[Any], note: Callable[[], str], *, failures: bool
+) -> tuple[int, int]:
     succeeded = failed = start = 0
     for passenger in passengers:
         part = outputs[start : start + passenger.size]
         start += passenger.size
         if passenger.place is None or passenger.future.done():
             continue
-        part = [_own(each, note) if isinstance(each, BaseException) else each for each in part]
-        errors = [each for each in part if isinstance(each, BaseException)]
+        errors = []
+        if failures:
+            part = [_own(each, note()) if isinstance(each, BaseException) else each for each in part]
+            errors = [each for each in part if isinstance(each, BaseException)]
         failed += len(errors)
         succeeded += len(part) - len(errors)
-        if isinstance(passenger, Portion):
-            _settle(passenger, part, errors)
-        else:
-            future, passenger.future = passenger.future, GONE
-            (future.set_exception if errors else future.set_result)(part[0])
+        _settle(passenger, part, errors)
     return succeeded, failed
 
 
@@ -81,23 +86,22 @@ def fail(passengers: Sequence[Passenger], error: BaseException, note: str) -> in
         if passenger.place is None or passenger.future.done():
             continue
         failed += passenger.size
-        if isinstance(passenger, Portion):
-            errors = [_own(error, note) for _ in range(passenger.size if passenger.bulk.return_exceptions else 1)]
-            _settle(passenger, errors, errors)
-        else:
-            future, passenger.future = passenger.future, GONE
-            future.set_exception(_own(error, note))
+        many = isinstance(passenger, Portion) and passenger.bulk.return_exceptions
+        errors = [_own(error, note) for _ in range(passenger.size if many else 1)]
+        _settle(passenger, errors, errors)
     return failed
 
 
-def _settle(portion: Portion, part: list[Any], errors: list[BaseException]) -> None:
-    """Store a part of a bulk; its first error ends the bulk, and what is left of it, unless exceptions are results."""
-    bulk = portion.bulk
-    if errors and not bulk.return_exceptions:
-        portion.place = None  # it has its outcome; leaving is for the others
-        bulk.fail(errors[0], "cancelled")
+def _settle(passenger: Passenger, part: Sequence[Any], errors: Sequence[BaseException]) -> None:
+    """Give a caller its part. The first error of a bulk ends it, and what is left of it, unless errors are results."""
+    if not isinstance(passenger, Portion):
+        future, passenger.future = passenger.future, GONE
+        (future.set_exception if errors else future.set_result)(part[0])
+    elif errors and not passenger.bulk.return_exceptions:
+        passenger.place = None  # this part has its outcome; leaving is for the others
+        passenger.bulk.fail(errors[0], "cancelled")
     else:
-        bulk.deliver(portion, part)
+        passenger.bulk.deliver(passenger, part)
 
 
 def _own(error: BaseException, note: str) -> BaseException:

@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from asyncbatch.flight import Flight
-from asyncbatch.request import Bulk, Portion, Request, Ticket
+from asyncbatch.request import Bulk, Portion, Request
 from asyncbatch.resident import Residents
 from asyncbatch.testing import VirtualClockLoop
 
@@ -78,5 +78,5 @@ async def no_task_or_timer_is_left_behind():
 
 
 def _our_objects() -> list[object]:
-    kinds = (Request, Bulk, Portion, Ticket, Flight, Residents)
+    kinds = (Request, Bulk, Portion, Flight, Residents)
     return [each for each in gc.get_objects() if type(each) in kinds or isinstance(each, Request)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 from dataclasses import dataclass
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from asyncbatch import parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Sequence
     from contextvars import Context
 
 __all__ = ("InlineExecutor", "drive")
@@ -56,47 +57,30 @@ class InlineSlot:
         pass
 
 
-async def drive(awaitable: Awaitable[Any], context: Context) -> Any:
-    """Await something of the user's in `context`."""
-    coroutine = awaitable if inspect.iscoroutine(awaitable) else _awaiting(awaitable)
-    try:
-        waits_for = context.run(coroutine.send, None)
-    except StopIteration as end:  # it never had to wait, as most caches and all identity functions
-        return end.value
-    return await _Driven(coroutine, context, waits_for)
+@types.coroutine
+def drive(awaitable: Awaitable[Any], context: Context) -> Generator[Any, Any, Any]:
+    """Await something of the user's in `context`, inside the task that awaits this.
+
+    A task a batch would give it the context too, at the price of a task and another pass of the loop a batch.
+    """
+    coroutine = awaitable if type(awaitable) is CoroutineType else _awaiting(awaitable)
+    step, value = coroutine.send, None
+    while True:
+        try:
+            waits_for = context.run(step, value)
+        except StopIteration as end:
+            return end.value
+        finally:
+            value = None  # an exception that was thrown in must not be kept alive by this frame
+        try:
+            value = yield waits_for
+            step = coroutine.send
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever is thrown in belongs to the coroutine
+            step, value = coroutine.throw, error  # type: ignore[assignment]
 
 
 async def _awaiting(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
-
-
-class _Driven:
-    """A started coroutine that is stepped in a context of its own, inside the task that awaits it.
-
-    A task a batch would give it the context too, at the price of a task and another pass of the loop a batch.
-    """
-
-    __slots__ = ("_context", "_coroutine", "_waits_for")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], context: Context, waits_for: Any) -> None:
-        self._coroutine = coroutine
-        self._context = context
-        self._waits_for = waits_for
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        step, value = self._coroutine.send, None
-        while True:
-            try:
-                value = yield self._waits_for
-                step = self._coroutine.send
-            except GeneratorExit:
-                self._coroutine.close()
-                raise
-            except BaseException as error:  # noqa: BLE001  # whatever is thrown in belongs to the coroutine
-                step, value = self._coroutine.throw, error  # type: ignore[assignment]
-            try:
-                self._waits_for = self._context.run(step, value)
-            except StopIteration as end:
-                return end.value
-            finally:
-                value = None  # an exception that was thrown in must not be kept alive by this frame

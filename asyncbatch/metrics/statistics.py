@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -55,7 +55,7 @@ class Tally:
         self.succeeded = self.failed = self.cancelled = self.expired = self.rejected = self.closed = 0
         self.outside = 0  # items that had their outcome without ever being in the queue
         self.batches = self.items = 0
-        self.reasons: Counter[str] = Counter()
+        self.reasons: defaultdict[str, int] = defaultdict(int)
         self.waits = self.longest_wait = 0.0
         self.busy = self.longest_run = 0.0
         self.recent: deque[float] = deque(maxlen=_RECENT)

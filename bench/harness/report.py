@@ -1,0 +1,132 @@
+"""What was measured: summed up for the JSON file, and as tables to read."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeAlias
+
+from .plan import FLOOR, Case
+
+Json: TypeAlias = dict[str, Any]
+
+TITLES = {
+    "closed": "N callers in a closed loop, each awaiting one item after another: CPU us a request",
+    "burst": "N tasks at once, each awaiting one item, while so many wait: CPU us a request, its task included",
+    "bulk": "one list of N items, by the peer's own way for lists or else asyncio.gather: CPU us an item",
+    "memory": "N callers waiting: bytes a request, its future included, its item and its caller's task not",
+    "idle": "a second without calls, after N callers: CPU ms, passes of the loop, timers",
+}
+
+
+def machine() -> Json:
+    return {"platform": platform.platform(terse=True), "processor": _processor(), "cpus": os.cpu_count()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def summary(case: Case, rounds: list[dict[str, Json]]) -> Json:
+    """Sum up the values of all peers in each round of one case; costs also as multiples of the floor's in that round."""
+    peers = dict.fromkeys(peer for values in rounds for peer in values)
+    return {"kind": case.kind, "loop": case.loop, "n": case.size, "peers": {peer: _of_peer(peer, rounds) for peer in peers}}
+
+
+def _of_peer(peer: str, rounds: list[dict[str, Json]]) -> Json:
+    values = [each[peer] for each in rounds if peer in each]
+    failed = next((each["failed"] for each in values if "failed" in each), None)
+    if failed is not None:
+        return {"failed": failed}
+    of_peer = {name: spread(each[name] for each in values) for name in values[0]}
+    if "cpu_us" in of_peer:
+        floors = [each.get(FLOOR, {}).get("cpu_us") for each in rounds if peer in each]
+        ratios = (each["cpu_us"] / floor for each, floor in zip(values, floors, strict=True) if floor)
+        of_peer["ratio"] = spread(ratios)
+    return of_peer
+
+
+def spread(values: Iterable[float | None]) -> Json | None:
+    """Return the median of all rounds, the extremes, and the rounds; None if there is nothing to tell."""
+    rounds = [float(f"{value:.4g}") for value in values if value is not None]
+    if not rounds:
+        return None
+    return {"median": median(rounds), "min": min(rounds), "max": max(rounds), "rounds": rounds}
+
+
+# Tables: a case is a row, or two; a peer is a column.
+
+Cell: TypeAlias = Callable[[Json], tuple[str, ...]]
+
+
+def tables(report: Json) -> str:
+    peers = sorted(report["peers"], key=lambda peer: (not peer.endswith(FLOOR), peer))
+    kinds = dict.fromkeys(case["kind"] for case in report["cases"])
+    blocks = [_table(kind, [case for case in report["cases"] if case["kind"] == kind], peers) for kind in kinds]
+    first = [case for case in report["cases"] if case["kind"] == "closed" and case["n"] == 1]
+    if first:
+        blocks.insert(1, _grid("one caller alone: wall us a request", first, peers, _wall))
+    return "\n\n".join([*blocks, *_troubles(report)])
+
+
+def _table(kind: str, cases: list[Json], peers: list[str]) -> str:
+    title, cell = TITLES[kind], {"memory": _memory, "idle": _idle}.get(kind, _cost)
+    if cell is _cost:
+        title += "; in times the floor of the same round, and the range of that"
+    return _grid(title, cases, peers, cell)
+
+
+def _grid(title: str, cases: list[Json], peers: list[str], cell: Cell) -> str:
+    rows = [["", *(peer.rpartition("_")[0] for peer in peers)], ["", *(peer.rpartition("_")[2] for peer in peers)]]
+    for case in cases:
+        cells = [_lines(case["peers"].get(peer), cell) for peer in peers]
+        height = max(map(len, cells))
+        heads = [f"{case['loop']} N={case['n']:,}", *[""] * (height - 1)]
+        rows += [[heads[i], *(lines[i] if i < len(lines) else "" for lines in cells)] for i in range(height)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("   ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows)
+    return "\n".join([title, *lines])
+
+
+def _lines(values: Json | None, cell: Cell) -> tuple[str, ...]:
+    if values is None:
+        return ("missing",)
+    return ("failed",) if "failed" in values else cell(values)
+
+
+def _cost(values: Json) -> tuple[str, ...]:
+    cost, ratio = f"{values['cpu_us']['median']:.3g}", values["ratio"]
+    if ratio is None:
+        return (cost,)
+    return f"{cost} x{ratio['median']:.3g}", f"{ratio['min']:.3g}-{ratio['max']:.3g}"
+
+
+def _wall(values: Json) -> tuple[str, ...]:
+    return (f"{values['wall_us']['median']:.3g}",)
+
+
+def _memory(values: Json) -> tuple[str, ...]:
+    return ("-" if values["bytes"] is None else f"{values['bytes']['median']:.0f}",)
+
+
+def _idle(values: Json) -> tuple[str, ...]:
+    cpu = f"{values['cpu_ms']['median']:.2f} ms"
+    if values["wakeups"] is None:
+        return (cpu,)
+    return cpu, f"{values['wakeups']['median']:.0f} passes", f"{values['timers']['median']:.0f} timers"
+
+
+def _troubles(report: Json) -> list[str]:
+    lines = [f"{peer} is missing: {reason}" for peer, reason in report["missing"].items()]
+    for case in report["cases"]:
+        for peer, values in case["peers"].items():
+            if "failed" in values:
+                lines.append(f"{peer} failed in {case['kind']} {case['loop']} N={case['n']:,}: {values['failed']}")
+    return ["\n".join(lines)] if lines else []

@@ -1,0 +1,22 @@
+"""asyncbatch, `await batcher(item)`: with a queue that has no bound, as the peers' queues have none."""
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from asyncbatch import Batcher, Fifo
+from harness.cases import Call, Function
+
+REQUIREMENTS = ["."]
+
+
+@asynccontextmanager
+async def open(function: Function, max_batch_size: int) -> AsyncIterator[Call]:
+    async with Batcher(function, max_batch_size=max_batch_size, queue=Fifo(maxsize=math.inf)) as batcher:
+        yield batcher
+
+
+@asynccontextmanager
+async def open_map(function: Function, max_batch_size: int) -> AsyncIterator[Call]:
+    async with Batcher(function, max_batch_size=max_batch_size, queue=Fifo(maxsize=math.inf)) as batcher:
+        yield batcher.map
