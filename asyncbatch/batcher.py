@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 import anyio
 
 from . import imap, parameters
+from .controls import Controls
 from .executors import Executor, resolve
 from .flight import CURRENT
 from .function import BatchClass, BatchFunction, ItemT, ResultT, name_of
 from .intake import Discipline
-from .lifetime import Lifetime
 from .policies import Limits, Policy
 from .queues import Fifo
 from .request import Bulk, DetailedRequest, Request
@@ -23,17 +23,16 @@ from .resident import Residents
 
 if TYPE_CHECKING:
     import concurrent.futures
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from .metrics.events import Observer
-    from .metrics.statistics import Statistics
 
 __all__ = ("Batcher",)
 
 _INF = math.inf
 
 
-class Batcher(Lifetime, Generic[ItemT, ResultT]):
+class Batcher(Controls, Generic[ItemT, ResultT]):
     """Gathers single items into batches, runs `function` on each batch, and answers every caller.
 
     `function` takes a list of items and returns a sequence with one result for each, in order. It may be sync, async, or
@@ -66,10 +65,9 @@ class Batcher(Lifetime, Generic[ItemT, ResultT]):
         name: str | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(Limits(max_batch_size, max_wait, max_batch_cost))
         parameters.callables(function=function, cost=cost, policy=policy)
         self._function = function
-        self._limits = Limits(max_batch_size, max_wait, max_batch_cost)
         self._cost = cost if cost is not None or max_batch_cost == _INF else _one
         self._policy = policy
         self._discipline = Fifo() if queue is None else parameters.instance("queue", queue, Fifo, "Fifo(maxsize=1024)")
@@ -106,9 +104,7 @@ class Batcher(Lifetime, Generic[ItemT, ResultT]):
 
     # One item.
 
-    async def __call__(
-        self, item: ItemT, *, timeout: float = _INF, priority: float = 0, key: Hashable = None
-    ) -> ResultT:
+    async def __call__(self, item: ItemT, *, timeout: float = _INF, priority: float = 0, key: Hashable = None) -> ResultT:
         """Return the result for `item`; waits for room when the queue is full.
 
         `timeout` bounds the whole call, the time in the queue included. `priority` and `key` are for queue disciplines
@@ -138,9 +134,7 @@ class Batcher(Lifetime, Generic[ItemT, ResultT]):
         """
         return self._submit(item, False, timeout, priority, key)
 
-    def _submit(
-        self, item: Any, waits: bool, timeout: float, priority: float, key: Hashable
-    ) -> asyncio.Future[Any]:
+    def _submit(self, item: Any, waits: bool, timeout: float, priority: float, key: Hashable) -> asyncio.Future[Any]:
         future = self._future()
         request = self._enter(item, future, waits, timeout, priority, key)
         # The future is handed out and may be cancelled by whoever holds it, a task that awaits it for one. It tells nobody
@@ -184,12 +178,24 @@ class Batcher(Lifetime, Generic[ItemT, ResultT]):
 
     @overload
     async def map(
-        self, items: Iterable[ItemT], *, return_exceptions: Literal[False] = False, **details: Any
+        self,
+        items: Iterable[ItemT],
+        *,
+        return_exceptions: Literal[False] = ...,
+        timeout: float = ...,
+        priority: float = ...,
+        key: Hashable = ...,
     ) -> list[ResultT]: ...
     @overload
     async def map(
-        self, items: Iterable[ItemT], *, return_exceptions: Literal[True], **details: Any
-    ) -> list[ResultT | Exception]: ...
+        self,
+        items: Iterable[ItemT],
+        *,
+        return_exceptions: bool,
+        timeout: float = ...,
+        priority: float = ...,
+        key: Hashable = ...,
+    ) -> list[ResultT | BaseException]: ...
     async def map(
         self,
         items: Iterable[ItemT],
@@ -217,9 +223,7 @@ class Batcher(Lifetime, Generic[ItemT, ResultT]):
             return items
         costs = None if self._cost is None else [parameters.cost(self.name, self._cost(item)) for item in items]
         future = self._future()
-        bulk = Bulk(
-            items, future, now, None, cost=0.0, costs=costs, return_exceptions=return_exceptions, **details
-        )
+        bulk = Bulk(items, future, now, None, cost=0.0, costs=costs, return_exceptions=return_exceptions, **details)
         self._queue.put_bulk(bulk)
         if bulk.deadline < _INF:
             self._residents.watch(bulk)
@@ -241,7 +245,7 @@ class Batcher(Lifetime, Generic[ItemT, ResultT]):
         timeout: float = _INF,
         priority: float = 0,
         key: Hashable = None,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Return an async iterator over the results for `source`, sync or async, which need not fit in memory.
 
         Results come in the order of the source, or with `ordered=False` as they are there. At most `read_ahead` items
@@ -265,57 +269,6 @@ class Batcher(Lifetime, Generic[ItemT, ResultT]):
             return_exceptions=return_exceptions,
             on_progress=on_progress,
         )
-
-    # While it runs.
-
-    def flush(self) -> None:
-        """Let all that waits now leave without further waiting, as soon as there are slots for it."""
-        if get_ident() != self._thread:
-            raise self._refusal()
-        self._residents.flush()
-
-    def statistics(self) -> Statistics:
-        """Return a frozen snapshot of what has happened since the batcher was entered; it stays readable after closing.
-
-        Raises `NotRunning` if it never was.
-        """
-        if self._state == "new":
-            raise self._refusal()
-        return self._residents.statistics()
-
-    @property
-    def max_batch_size(self) -> int:
-        """How many items a batch may have; can be set at any time."""
-        return self._limits.max_batch_size
-
-    @max_batch_size.setter
-    def max_batch_size(self, value: int) -> None:
-        self._limits.max_batch_size = value
-        self._consider()
-
-    @property
-    def max_wait(self) -> float:
-        """How many seconds the oldest request may wait for its batch to fill; can be set at any time."""
-        return self._limits.max_wait
-
-    @max_wait.setter
-    def max_wait(self, value: float) -> None:
-        self._limits.max_wait = value
-        self._consider()
-
-    @property
-    def max_batch_cost(self) -> float:
-        """What the items of a batch may cost together; can be set at any time on a batcher that has a `cost`."""
-        return self._limits.max_batch_cost
-
-    @max_batch_cost.setter
-    def max_batch_cost(self, value: float) -> None:
-        self._limits.max_batch_cost = value
-        self._consider()
-
-    def _consider(self) -> None:
-        if self._state == "open":
-            self._residents.consider()
 
 
 def _one(item: object) -> float:  # noqa: ARG001

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import functools
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Protocol, Self, overload
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Hashable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, overload
 
 from .batcher import Batcher
 from .function import BatchClass, BatchFunction, ItemT, Outputs, ResultT
@@ -35,7 +36,9 @@ class Batched(Generic[ItemT, ResultT]):
         self._instance: object = None
         self._make()  # so that wrong options are told now, and not on the first call
 
-    async def __call__(self, item: ItemT, *, timeout: float = float("inf"), priority: float = 0, key: Hashable = None) -> ResultT:
+    async def __call__(
+        self, item: ItemT, *, timeout: float = float("inf"), priority: float = 0, key: Hashable = None
+    ) -> ResultT:
         """Return the result for `item`; see `Batcher.__call__`."""
         return await self._batcher()(item, timeout=timeout, priority=priority, key=key)
 
@@ -43,17 +46,27 @@ class Batched(Generic[ItemT, ResultT]):
         """Return a future of the result for `item`; see `Batcher.submit`."""
         future = self._batcher().submit(item, **details)
         if self._instance is not None:
-            future.add_done_callback(lambda _, keep=self: None)  # type: ignore[misc]  # the instance lives that long
+            future.add_done_callback(functools.partial(_keep, self._instance))  # it lives that long
         return future
 
-    async def map(self, items: Iterable[ItemT], **options: Any) -> list[ResultT]:
+    @overload
+    async def map(
+        self, items: Iterable[ItemT], *, return_exceptions: Literal[False] = ..., **details: Any
+    ) -> list[ResultT]: ...
+    @overload
+    async def map(
+        self, items: Iterable[ItemT], *, return_exceptions: bool, **details: Any
+    ) -> list[ResultT | BaseException]: ...
+    async def map(self, items: Iterable[ItemT], **options: Any) -> list[Any]:
         """Return the results for all `items`, in order; see `Batcher.map`."""
-        return await self._batcher().map(items, **options)
+        results: list[Any] = await self._batcher().map(items, **options)
+        return results
 
-    async def imap(self, source: Iterable[ItemT] | AsyncIterable[ItemT], **options: Any) -> AsyncIterator[ResultT]:
+    async def imap(self, source: Iterable[ItemT] | AsyncIterable[ItemT], **options: Any) -> AsyncGenerator[ResultT, None]:
         """Iterate over the results for `source`; see `Batcher.imap`."""
-        async for result in self._batcher().imap(source, **options):
-            yield result
+        async with contextlib.aclosing(self._batcher().imap(source, **options)) as results:
+            async for result in results:
+                yield result
 
     def flush(self) -> None:
         """Let all that waits in this loop leave now; see `Batcher.flush`."""
@@ -84,7 +97,7 @@ class Batched(Generic[ItemT, ResultT]):
             return self
         # The copy shares all state with the original and holds the instance: while a call is under way, both live.
         bound = copy.copy(self._of(instance))
-        bound._instance = instance
+        bound._instance = instance  # noqa: SLF001  # it is one of ours
         return bound
 
     def _of(self, instance: object) -> Batched[ItemT, ResultT]:
@@ -116,6 +129,10 @@ class Batched(Generic[ItemT, ResultT]):
 
     def _make(self) -> Batcher[ItemT, ResultT]:
         return Batcher(self.__wrapped__, **self._options)
+
+
+def _keep(*_: object) -> None:
+    """Do nothing, with whatever is bound to it."""
 
 
 class _Method:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from . import scatter
 from .deadlines import Deadlines
-from .request import Portion
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from .metrics.statistics import Tally
     from .request import Passenger
@@ -24,65 +23,48 @@ CURRENT: ContextVar[Flight | None] = ContextVar("asyncbatch.flight", default=Non
 
 
 class Flight:
-    """The passengers of one batch. `aboard` counts the items whose callers still wait."""
+    """The passengers of one batch; the queue fills them in, with their items. `aboard` counts those who still wait."""
 
     __slots__ = (
         "_deadlines",
-        "_mixed",
-        "_passengers",
         "_tally",
         "_task",
         "aboard",
+        "arrived",
         "batcher",
         "error",
+        "items",
         "landed",
+        "mixed",
+        "oldest",
+        "passengers",
         "size",
         "stopped",
-        "waited",
     )
 
-    def __init__(
-        self,
-        batcher: Any,
-        passengers: Sequence[Passenger],
-        tally: Tally,
-        task: asyncio.Task[None] | None,
-        *,
-        mixed: bool,
-    ) -> None:
+    def __init__(self, batcher: Any, tally: Tally, task: asyncio.Task[None] | None) -> None:
         self.batcher = batcher  # whose flight it is, with its `name`
+        self.passengers: list[Passenger] = []
+        self.items: list[Any] = []
+        self.arrived = 0.0  # the sum of all times of arrival
+        self.oldest = math.inf  # the first of them
+        self.mixed = False  # whether portions of bulks may be among the passengers
         self.landed = self.stopped = False
         self.error: str | None = None  # the name of what the whole batch failed with
-        self.aboard = self.size = 0
-        self.waited = 0.0  # how long the one that waited longest did
-        self._mixed = mixed  # whether portions of bulks may be among the passengers
-        self._passengers = passengers
         self._tally = tally
         self._task = task  # to cancel when nobody waits for the batch any more, if that stops the work
         self._deadlines: Deadlines | None = None
 
-    def board(self, now: float, reason: str) -> list[Any]:
-        """Take everybody aboard, and return their items in a list that nobody else holds."""
-        items: list[Any] = []
-        arrived, oldest = 0.0, now
-        for each in self._passengers:
-            each.place = self
-            if self._mixed and isinstance(each, Portion):
-                items += each.items
-                arrived += each.arrived * each.size
-            else:
-                items.append(each.item)  # type: ignore[union-attr]
-                arrived += each.arrived
-            if each.arrived < oldest:
-                oldest = each.arrived
-        self.aboard = self.size = size = len(items)
-        self.waited = now - oldest
-        self._tally.started(reason, size, now * size - arrived, self.waited)
+    def depart(self, now: float, reason: str) -> list[Any]:
+        """Return the items, in a list that nobody else holds."""
+        items, self.items = self.items, []
+        self.aboard = self.size = len(items)
+        self._tally.started(reason, self.size, now * self.size - self.arrived, now - self.oldest)
         return items
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give callers whose time runs out before the batch is back their `DeadlineExceeded` then."""
-        urgent = [each for each in self._passengers if each.deadline < math.inf]
+        urgent = [each for each in self.passengers if each.deadline < math.inf]
         if urgent:
             self._deadlines = Deadlines(loop, self.batcher.name, lambda each: each.place is not self)
             for each in urgent:
@@ -108,16 +90,16 @@ class Flight:
     def deliver(self, outputs: Any) -> None:
         """Scatter what the function returned. Raises what is wrong with it, with nothing handed out."""
         outputs = scatter.checked(outputs, self.size, self.batcher.name)
-        self._land(*scatter.deliver(self._passengers, outputs, self._note, mixed=self._mixed))
+        self._land(*scatter.deliver(self.passengers, outputs, self._note, mixed=self.mixed))
 
     def fail(self, error: BaseException) -> None:
         """Give every caller a copy of what the function raised."""
         self.error = type(error).__name__
-        self._land(0, scatter.fail(self._passengers, error, self._note()))
+        self._land(0, scatter.fail(self.passengers, error, self._note()))
 
     def close(self, error: Callable[[], Exception]) -> None:
         """Tell every caller that the batcher closes before the batch is back. The flight itself goes on."""
-        for each in self._passengers:
+        for each in self.passengers:
             if each.place is self:
                 each.fail(error(), "closed")
 
@@ -131,7 +113,7 @@ class Flight:
             tally.count("cancelled", left)
         self.landed = True
         self.aboard = 0
-        self._passengers = ()
+        self.passengers = []
         self._task = None
 
     def _note(self) -> str:

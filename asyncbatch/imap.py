@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -33,7 +33,7 @@ async def results(
     read_ahead: int,
     return_exceptions: bool,
     on_progress: OnProgress | None,
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """Yield the result of each item; at most `read_ahead` are read and not yet yielded.
 
     Whatever ends the iteration early, an error, a cancellation or `break`, cancels what was read ahead.
@@ -93,7 +93,8 @@ class _Window:
         while self.waiting or not self._ended:
             future = await self._line.get()
             if future is not None:
-                await asyncio.wait([future])
+                if not future.done():
+                    await asyncio.wait([future])
                 self.waiting.discard(future)
                 self._room.release()
                 return future

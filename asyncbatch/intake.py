@@ -1,24 +1,23 @@
-"""The intake: an `asyncio.Queue` of the waiting requests, that is cheap to enter, and wakes a resident when it matters.
+"""The intake: the queue of waiting requests. It knows no batch size, no policy and no clock.
 
-It knows no batch size, no policy and no clock. Two thoughts keep a request cheap. Counts are absolute (`admitted`,
-`gone`), so that arriving is one addition and one comparison with `_alarm`, below which nobody has to be woken and the
-queue is not full. And a request that leaves early stays behind as a tombstone (`place` is None) without its item, so
-that leaving is O(1) wherever it stood.
+A request that leaves early stays behind as a tombstone (`place` is None) without its item, so that leaving is O(1)
+wherever it stood.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from .doorbell import Doorbell
 from .lobby import SWEEP_AT, Lobby
 from .request import GONE, Bulk, Passenger, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .flight import Flight
     from .metrics.statistics import Tally
 
 __all__ = ("Discipline", "IntakeQueue")
@@ -31,13 +30,12 @@ class Discipline(Protocol):
     def maxsize(self) -> float: ...
     @property
     def when_full(self) -> Literal["wait", "reject", "evict"]: ...
-    @property
-    def uses_deadlines(self) -> bool: ...
-    @property
-    def queue_class(self) -> type[IntakeQueue]: ...
+
+    uses_deadlines: ClassVar[bool]
+    queue_class: ClassVar[type[IntakeQueue]]
 
 
-class IntakeQueue(asyncio.Queue[Any]):
+class IntakeQueue(Doorbell):
     """The waiting requests of one batcher, first in first out; `qsize` counts items that are still wanted.
 
     `check` is called before an arrival that matters, and raises if the caller may not submit; `overflow` makes the error
@@ -53,31 +51,22 @@ class IntakeQueue(asyncio.Queue[Any]):
         *,
         costed: bool,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.admitted = 0  # items that ever came in, and of these
-        self.gone = 0  # those that were taken or left
         self.cost = 0.0  # of what waits, kept only when requests have costs
         self.lobby = Lobby(tally)
-        self._bound = config.maxsize
         self._when_full = config.when_full
         self._tally = tally
         self._check = check
         self._overflow = overflow
-        self.watchful = costed  # whether every arrival takes the long way: costs are added up there, residents made anew
-        self.measured = False  # whether the last batch may have portions of bulks in it
         self._costed = costed
         self._bulks = self._dead = 0
-        self._idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
-        self._wake_at = math.inf
-        self._alarm = 0.0
-        super().__init__(config.maxsize)  # type: ignore[arg-type]  # inf is a size here, and compares as one
+        super().__init__(config.maxsize, watchful=costed)  # at last, as it calls `_init`
 
     # The discipline: what subclasses override.
 
-    def _init(self, maxsize: float) -> None:
+    def _init(self, maxsize: float) -> None:  # noqa: ARG002
         self._queue: deque[Any] = deque()
         # Straight to C, as they are on every request's way; so the deque may be refilled, but never replaced.
-        self._put = self._queue.append  # type: ignore[method-assign]
+        self._put = self._queue.append  # type: ignore[method-assign, assignment]
         self._get = self._queue.popleft  # type: ignore[method-assign]
 
     def _peek(self) -> Any:
@@ -100,15 +89,6 @@ class IntakeQueue(asyncio.Queue[Any]):
         return math.inf if request is None else request.arrived
 
     # Coming in.
-
-    def qsize(self) -> int:
-        return self.admitted - self.gone
-
-    def empty(self) -> bool:
-        return self.admitted == self.gone
-
-    def full(self) -> bool:
-        return self.qsize() >= self._bound
 
     def put_nowait(self, request: Any, waits: bool = False) -> None:
         """Take `request` in. When full: let it wait in the lobby if it `waits`, else raise what `overflow` makes."""
@@ -179,6 +159,10 @@ class IntakeQueue(asyncio.Queue[Any]):
 
     # Going out.
 
+    def backlog(self) -> int:
+        """Return how many items wait, those that wait for room included."""
+        return self.qsize() + self.lobby.items()
+
     def head(self) -> Any:
         """Return the request that goes next, None if nobody waits."""
         while (request := self._peek()) is not None:
@@ -191,21 +175,20 @@ class IntakeQueue(asyncio.Queue[Any]):
                 return request
         return None
 
-    def take(self, limit: int, budget: float = math.inf) -> list[Passenger]:
-        """Take out those who go next: at most `limit` items, and at most `budget` in cost, but at least one."""
-        taken: list[Passenger] = []
-        self.measured = self._bulks > 0 or self._costed
-        if self.measured:
-            self._take_measured(taken, limit, budget)
+    def board(self, flight: Flight, limit: int, budget: float = math.inf) -> None:
+        """Move those who go next into `flight`: at most `limit` items, and at most `budget` in cost, but at least one."""
+        if self._bulks or self._costed:
+            self._board_measured(flight, limit, budget)
         else:
-            self._take_singles(taken, limit)
+            self._board_singles(flight, limit)
         if self.lobby.line:
             self._admit()
         self.hand_over()
-        return taken
 
-    def _take_singles(self, taken: list[Passenger], limit: int) -> None:
-        queue, get = self._queue, self._get
+    def _board_singles(self, flight: Flight, limit: int) -> None:
+        # The one loop over a batch on its way in: what the flight needs of each request is gathered here.
+        queue, get, passengers, items = self._queue, self._get, flight.passengers, flight.items
+        arrived, oldest = 0.0, math.inf
         while limit and queue:
             request = get()
             if request.place is None:
@@ -216,20 +199,30 @@ class IntakeQueue(asyncio.Queue[Any]):
                 request.future = GONE
                 self._tally.count("cancelled", 1)
             else:
-                taken.append(request)
+                request.place = flight
+                passengers.append(request)
+                items.append(request.item)
+                arrived += request.arrived
+                oldest = min(oldest, request.arrived)
                 limit -= 1
-        self.gone += len(taken)
+        self.gone += len(items)
+        flight.arrived, flight.oldest = arrived, oldest
 
-    def _take_measured(self, taken: list[Passenger], limit: int, budget: float) -> None:
-        size, spent = 0, 0.0
-        while size < limit and (request := self.head()) is not None:
-            part, cost = _fitting(request, limit - size, budget - spent, alone=not taken)
-            if not part:
+    def _board_measured(self, flight: Flight, limit: int, budget: float) -> None:
+        flight.mixed = True
+        spent = 0.0
+        while (room := limit - len(flight.items)) > 0 and (request := self.head()) is not None:
+            size, cost = _fitting(request, room, budget - spent, alone=not flight.items)
+            if not size:
                 break
-            taken.append(self._cut(request, part))
-            size += part
+            passenger = self._cut(request, size)
+            passenger.place = flight
+            flight.passengers.append(passenger)
+            flight.items += passenger.items
+            flight.arrived += passenger.arrived * size
+            flight.oldest = min(flight.oldest, passenger.arrived)
             spent += cost
-            self.gone += part
+            self.gone += size
         self.cost = self.cost - spent if self.qsize() else 0.0  # no drift of sums survives an empty queue
 
     def _cut(self, request: Any, size: int) -> Passenger:
@@ -264,67 +257,6 @@ class IntakeQueue(asyncio.Queue[Any]):
         for request in [*self.lobby, *self._entries()]:
             if request.place is not None:
                 request.fail(error(), outcome)
-
-    # Waking the residents.
-
-    def backlog(self) -> int:
-        """Return how many items wait, those that wait for room included."""
-        return self.qsize() + self.lobby.items()
-
-    def doze(self, more: float, timeout: float) -> asyncio.Future[bool]:
-        """Return a future that is done once `more` further items are in, or at a `ring`: False; or after `timeout`: True."""
-        getter: asyncio.Future[bool] = self._loop.create_future()
-        timer = self._loop.call_later(timeout, self._time_up, getter) if timeout < math.inf else None
-        self._idle.append((getter, timer))
-        self._wake_at = self.admitted + more - 1
-        self._set_alarm()
-        return getter
-
-    def ring(self) -> None:
-        """Wake the resident that has been idle longest, if there is one."""
-        while self._idle:
-            getter, timer = self._idle.popleft()
-            if timer is not None:
-                timer.cancel()
-            if not getter.done():
-                getter.set_result(False)
-                break
-        self._wake_at = math.inf
-        self._set_alarm()
-
-    def ring_all(self) -> None:
-        while self._idle:
-            self.ring()
-
-    def hand_over(self) -> None:
-        """See to it that what still waits, or else the next arrival, wakes one of the residents that are idle."""
-        if self._idle and self.admitted != self.gone:
-            self.ring()
-        else:
-            self._wake_at = self.admitted if self._idle else math.inf
-            self._set_alarm()
-
-    def forget(self, getter: asyncio.Future[bool]) -> None:
-        """Take the future of a resident that was cancelled out of the line of those to wake."""
-        for each in tuple(self._idle):
-            if each[0] is getter:
-                self._idle.remove(each)
-                if each[1] is not None:
-                    each[1].cancel()
-
-    def _time_up(self, getter: asyncio.Future[bool]) -> None:
-        self.forget(getter)
-        if not getter.done():
-            getter.set_result(True)
-
-    def be_watchful(self, watchful: bool) -> None:
-        """Call `check` before every arrival, or only before those that matter."""
-        self.watchful = watchful or self._costed
-        self._set_alarm()
-
-    def _set_alarm(self) -> None:
-        full_at = self.gone + self._bound
-        self._alarm = -1 if self.watchful else self._wake_at if self._wake_at < full_at else full_at
 
 
 def _cost_of(request: Any) -> float:

@@ -1,15 +1,16 @@
 """Policies: when a batch leaves. A decision is numbers in, numbers out: no clock, no await, no future, no item.
 
 A policy of one's own is any callable from an `Outlook` to the seconds that what waits may still wait: 0 or less lets the
-batch leave now, `math.inf` has no opinion. It is asked when a slot is free, the queue is not empty and nothing else lets
-the batch leave: a full batch, a flush and a close never ask. It is asked again on the next arrival, and when its time is up.
+batch leave now, `math.inf` has no opinion. It is asked when a slot is free, somebody waits and nothing else lets the batch
+leave: a full batch, a flush and a close never ask. It is asked again on the next arrival, and when its time is up.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from . import parameters
 
@@ -19,7 +20,8 @@ __all__ = ("Limits", "Outlook", "Policy", "SizeAndWait")
 _TIMER_SLACK = 0.002
 
 
-class Outlook(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Outlook:
     """What a policy is told of the queue. Times are the event loop's, in seconds."""
 
     now: float

@@ -21,15 +21,15 @@ __all__ = ("EarliestDeadline", "Fifo")
 class _DeadlineQueue(IntakeQueue):
     """A heap of (deadline, sequence, request): equals stay first in, first out, and requests are never compared."""
 
-    def _init(self, maxsize: float) -> None:
+    def _init(self, maxsize: float) -> None:  # noqa: ARG002
         self._queue: list[Any] = []  # type: ignore[assignment]
         self._sequence = count()
 
     def _put(self, request: Any) -> None:
-        heapq.heappush(self._queue, (request.deadline, next(self._sequence), request))  # type: ignore[misc]
+        heapq.heappush(self._queue, (request.deadline, next(self._sequence), request))
 
     def _get(self) -> Any:
-        return heapq.heappop(self._queue)[2]  # type: ignore[arg-type]
+        return heapq.heappop(self._queue)[2]
 
     def _peek(self) -> Any:
         return self._queue[0][2] if self._queue else None
@@ -43,7 +43,7 @@ class _DeadlineQueue(IntakeQueue):
             self._put(request)
 
     def _victim(self) -> Any:
-        return max((row for row in self._queue if row[2].place is not None))[2]
+        return max(row for row in self._queue if row[2].place is not None)[2]
 
     def oldest(self) -> float:
         return min((row[2].arrived for row in self._queue if row[2].place is not None), default=math.inf)

@@ -42,6 +42,10 @@ class Request:
     """One item on its way. Subclasses carry what most requests do not need, so that a plain one stays small."""
 
     __slots__ = ("arrived", "future", "item", "place")
+    arrived: float
+    future: Any
+    item: Any
+    place: Place | None
     size: ClassVar[int] = 1
     deadline: float = math.inf
     priority: float = 0
@@ -53,6 +57,10 @@ class Request:
         self.future = future
         self.arrived = arrived
         self.place = place
+
+    @property
+    def items(self) -> Sequence[Any]:
+        return (self.item,)
 
     def leave(self, outcome: str) -> None:
         """Give up the place, if there still is one; item and future are let go at once."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .intake import Discipline, IntakeQueue
     from .metrics.events import Event, Observer
     from .policies import Limits, Policy
-    from .request import Passenger, Request
+    from .request import Request
 
 __all__ = ("Residents",)
 
@@ -131,29 +131,28 @@ class Residents:
         try:
             while True:
                 failure = None if slot.available else await _prepared(slot)
-                now, passengers, reason = await self._next_batch()
-                if not passengers:
+                flight = Flight(self, self._tally, stops)
+                now, reason = await self._board(flight)
+                if not reason:
                     break
-                flight = Flight(self, passengers, self._tally, stops, mixed=self.queue.measured)
-                del passengers  # what a resident holds while it waits or flies is kept alive
                 await self._fly(flight, slot, now, reason, failure)
-                del flight, failure
+                del flight, failure  # what a resident holds while it waits is kept alive
                 if not self.queue.empty():
                     # A pass for the callers just answered: they may come straight back, and share the next batch.
                     await asyncio.sleep(0)
         finally:
             self._retire(place)
 
-    async def _next_batch(self) -> tuple[float, Sequence[Passenger], str]:
-        """Return the time, the next batch once it may leave, and why it does; an empty one if the batcher has closed."""
+    async def _board(self, flight: Flight) -> tuple[float, str]:
+        """Fill `flight` once a batch may leave; return the time, and why it leaves, or "" when the batcher has closed."""
         departures, queue = self._departures, self.queue
         now = self.loop.time()
         while True:
             wait, reason = departures.decide(now)
-            if reason and (passengers := self._take(now)):
-                return now, passengers, reason
+            if reason and self._fill(flight, now):
+                return now, reason
             if departures.closing and queue.empty():
-                return now, (), ""
+                return now, ""
             getter = queue.doze(departures.enough(), wait)
             try:
                 timed_out = await getter
@@ -163,25 +162,25 @@ class Residents:
             # A loop may fire a little early (uvloop rounds to milliseconds): what was waited for is due all the same.
             now = max(self.loop.time(), now + wait) if timed_out else self.loop.time()
 
-    def _take(self, now: float) -> Sequence[Passenger]:
+    def _fill(self, flight: Flight, now: float) -> bool:
         if self._timed:
             self._deadlines.expire(now)
-        passengers = self.queue.take(self._limits.max_batch_size, self._limits.max_batch_cost)
+        self.queue.board(flight, self._limits.max_batch_size, self._limits.max_batch_cost)
         if self._departures.flushing:
-            self._departures.left(sum(each.size for each in passengers))
+            self._departures.left(len(flight.items))
         if self._timed and self.queue.empty():
             self._deadlines.clear()  # nobody is left to be late
-        return passengers
+        return bool(flight.items)
 
     async def _fly(self, flight: Flight, slot: Slot, now: float, reason: str, failure: Exception | None) -> None:
         context = Context()
         context.run(CURRENT.set, flight)
-        items = flight.board(now, reason)
         self._flights.add(flight)
+        items = flight.depart(now, reason)
         if self._timed:
             flight.watch(self.loop)
         if self._observers:
-            self._emit(BatchStarted(self.name, reason, flight.size, flight.waited))
+            self._emit(BatchStarted(self.name, reason, flight.size, now - flight.oldest))
         try:
             if failure is not None:
                 raise failure

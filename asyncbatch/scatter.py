@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from .errors import FunctionFailed, OutputCountMismatch, OutputTypeError
@@ -26,7 +27,7 @@ _CHAIN = 16
 def checked(outputs: Any, expected: int, name: str) -> Sequence[Any]:
     """Return `outputs` as a sequence of `expected` results, or raise `OutputTypeError` or `OutputCountMismatch`."""
     if type(outputs) is not list and type(outputs) is not tuple:
-        if isinstance(outputs, str | bytes | bytearray | Mapping | Set) or not hasattr(outputs, "__len__"):
+        if isinstance(outputs, str | bytes | bytearray | Mapping | AbstractSet) or not hasattr(outputs, "__len__"):
             raise OutputTypeError(name, _kind(outputs))
         try:
             outputs = list(outputs)
@@ -141,7 +142,7 @@ def _twin(error: BaseException) -> BaseException | None:
             twin = make(error)
             if type(twin) is type(error) and twin is not error and _same(twin, error):
                 return twin
-        except Exception:  # noqa: BLE001, PERF203  # code of the user's class: whatever it does, the caller gets an answer
+        except Exception:  # noqa: BLE001, S112  # the user's class: whatever it does, the caller gets an answer
             continue
     return None
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
 import weakref
@@ -36,9 +37,7 @@ class Batcher(Generic[ItemT, ResultT]):
     `with` closes it. One that is left open ends with the process. After a fork, the child begins anew.
     """
 
-    def __init__(
-        self, function: BatchFunction[ItemT, ResultT] | BatchClass[ItemT, ResultT], **options: Any
-    ) -> None:
+    def __init__(self, function: BatchFunction[ItemT, ResultT] | BatchClass[ItemT, ResultT], **options: Any) -> None:
         self._make: Callable[[], _batcher.Batcher[ItemT, ResultT]] = lambda: _batcher.Batcher(function, **options)
         self.name = self._make().name  # so that wrong options are told now
         self._closed = False
@@ -84,14 +83,16 @@ class Batcher(Generic[ItemT, ResultT]):
         if portal is not None:
             portal.close(drain, timeout)
 
-    def _send(self, call: Callable[[_batcher.Batcher[ItemT, ResultT]], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
+    def _send(
+        self, call: Callable[[_batcher.Batcher[ItemT, ResultT]], Coroutine[Any, Any, T]]
+    ) -> concurrent.futures.Future[T]:
         with self._guard():
             if self._closed:
                 raise Closed(f"batcher {self.name!r} is closed; make a new one")
             if self._portal is None:
                 self._portal = _Portal(self._make)
                 # A portal that nobody closes must not outlive its batcher, nor keep it.
-                weakref.finalize(self, self._portal.stop)
+                weakref.finalize(self, self._portal.end)
             return self._portal.send(call)
 
     def _guard(self) -> threading.Lock:
@@ -119,36 +120,41 @@ class _Portal(Generic[ItemT, ResultT]):
     """A thread with an event loop in which one batcher is entered."""
 
     def __init__(self, make: Callable[[], _batcher.Batcher[ItemT, ResultT]]) -> None:
-        self._loop = asyncio.new_event_loop()
         self._batcher = make()
+        self._entered: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
         # A daemon: a batcher that was left open must not keep the process from ending.
         self._thread = threading.Thread(target=self._serve, name=f"asyncbatch {self._batcher.name}", daemon=True)
         self._thread.start()
-        self._run(self._batcher.__aenter__()).result()
+        self._loop = self._entered.result()
 
     def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
-        finally:
-            self._loop.close()
+            asyncio.run(self._live())
+        except BaseException as error:  # noqa: BLE001  # to whoever made the first call, if nobody has heard of it yet
+            if not self._entered.done():
+                self._entered.set_exception(error)
 
-    def send(self, call: Callable[[_batcher.Batcher[ItemT, ResultT]], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
-        return self._run(call(self._batcher))
+    async def _live(self) -> None:
+        self._ended = asyncio.Event()
+        async with self._batcher:
+            self._entered.set_result(asyncio.get_running_loop())
+            await self._ended.wait()
 
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+    def send(
+        self, call: Callable[[_batcher.Batcher[ItemT, ResultT]], Coroutine[Any, Any, T]]
+    ) -> concurrent.futures.Future[T]:
+        return asyncio.run_coroutine_threadsafe(call(self._batcher), self._loop)
 
     def close(self, drain: bool, timeout: float) -> None:
         try:
-            self._run(self._batcher.aclose(drain, timeout)).result()
+            self.send(lambda batcher: batcher.aclose(drain, timeout)).result()
         finally:
-            self.stop()
+            self.end()
             self._thread.join()
 
-    def stop(self) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._loop.stop)
+    def end(self) -> None:
+        with contextlib.suppress(RuntimeError):  # its loop is closed already
+            self._loop.call_soon_threadsafe(self._ended.set)
 
 
 async def _flush(batcher: _batcher.Batcher[Any, Any]) -> None:

@@ -44,7 +44,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         future = super().run_in_executor(executor, func, *args)
         self._out += 1
         future.add_done_callback(self._came_back)
@@ -138,7 +138,8 @@ class RecordingFunction:
         if isinstance(step, asyncio.Event):
             await step.wait()
         elif callable(step):
-            return step(items)
+            given: Callable[[list[Any]], Any] = step
+            return given(items)
         else:
             await self._work(len(items), step)
         return [self._result(item) for item in items]

@@ -67,7 +67,7 @@ class FuturesExecutor:
                 "pass a function, or run the class in a ThreadExecutor or ProcessExecutor"
             )
         # `_max_workers` is private, but the standard pools, loky and mpi4py all have it, and nothing public tells.
-        concurrency = self.concurrency or getattr(self.executor, "_max_workers", 1)
+        concurrency: int = self.concurrency or getattr(self.executor, "_max_workers", None) or 1
         return [FuturesSlot(self.executor, function) for _ in range(concurrency)]
 
 
@@ -92,7 +92,9 @@ class FuturesSlot:
             await asyncio.wait([asyncio.wrap_future(self._running)])
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
-        call = (_answer_plainly, self._function, items) if self._in_process else (context.run, _answer, self._function, items)
+        call = (
+            (_answer_plainly, self._function, items) if self._in_process else (context.run, _answer, self._function, items)
+        )
         ok, outcome = await asyncio.get_running_loop().run_in_executor(self, *call)  # type: ignore[arg-type]
         self._running = None  # nothing of the batch is kept
         try:

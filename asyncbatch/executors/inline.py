@@ -79,7 +79,7 @@ def drive(awaitable: Awaitable[Any], context: Context) -> Generator[Any, Any, An
             coroutine.close()
             raise
         except BaseException as error:  # noqa: BLE001  # whatever is thrown in belongs to the coroutine
-            step, value = coroutine.throw, error  # type: ignore[assignment]
+            step, value = coroutine.throw, error
 
 
 async def _awaiting(awaitable: Awaitable[Any]) -> Any:

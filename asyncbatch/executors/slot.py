@@ -20,6 +20,7 @@ class Slot(Protocol):
     @property
     def available(self) -> bool:
         """Whether a batch can run here right now: what the function needs is built, and no earlier work goes on."""
+        raise NotImplementedError
 
     async def prepare(self) -> None:
         """Make the slot available: build the user's class, or wait for the end of work whose awaiter left.
@@ -29,6 +30,7 @@ class Slot(Protocol):
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
         """Run the function on `items`, in `context` if it runs in this process; return or raise what it did."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of everything the slot holds, without waiting for work that still runs there."""
@@ -39,3 +41,4 @@ class Executor(Protocol):
 
     def open(self, function: Callable[..., Any], name: str) -> Sequence[Slot]:
         """Make the slots for one batcher. Raises `TypeError` if `function` cannot run there."""
+        raise NotImplementedError

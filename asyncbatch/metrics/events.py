@@ -35,7 +35,7 @@ class BatchEnded:
 
 @dataclass(frozen=True, slots=True)
 class RequestDropped:
-    """`size` items of one request ended without a result of the function: `outcome` is cancelled, expired, rejected or closed."""
+    """`size` items of a request got no result: `outcome` says whether they were cancelled, expired, rejected or closed."""
 
     batcher: str
     outcome: str

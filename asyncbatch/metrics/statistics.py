@@ -77,15 +77,13 @@ class Tally:
         self.reasons[reason] += 1
         self.items += items
         self.waits += waits
-        if longest > self.longest_wait:
-            self.longest_wait = longest
+        self.longest_wait = max(self.longest_wait, longest)
 
     def ended(self, seconds: float) -> None:
         self.batches += 1
         self.busy += seconds
         self.recent.append(seconds)
-        if seconds > self.longest_run:
-            self.longest_run = seconds
+        self.longest_run = max(self.longest_run, seconds)
 
     @property
     def run_time(self) -> float:

@@ -1,0 +1,71 @@
+"""The controls of a batcher: what can be read and set while it runs."""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import TYPE_CHECKING
+
+from .lifetime import Lifetime
+from .policies import Limits
+
+if TYPE_CHECKING:
+    from .metrics.statistics import Statistics
+
+__all__ = ("Controls",)
+
+
+class Controls(Lifetime):
+    """Limits, flush and statistics."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self._limits = limits
+
+    def flush(self) -> None:
+        """Let all that waits now leave without further waiting, as soon as there are slots for it."""
+        if get_ident() != self._thread:
+            raise self._refusal()
+        self._residents.flush()
+
+    def statistics(self) -> Statistics:
+        """Return a frozen snapshot of what has happened since the batcher was entered; it stays readable after closing.
+
+        Raises `NotRunning` if it never was.
+        """
+        if self._state == "new":
+            raise self._refusal()
+        return self._residents.statistics()
+
+    @property
+    def max_batch_size(self) -> int:
+        """How many items a batch may have; can be set at any time."""
+        return self._limits.max_batch_size
+
+    @max_batch_size.setter
+    def max_batch_size(self, value: int) -> None:
+        self._limits.max_batch_size = value
+        self._consider()
+
+    @property
+    def max_wait(self) -> float:
+        """How many seconds the oldest request may wait for its batch to fill; can be set at any time."""
+        return self._limits.max_wait
+
+    @max_wait.setter
+    def max_wait(self, value: float) -> None:
+        self._limits.max_wait = value
+        self._consider()
+
+    @property
+    def max_batch_cost(self) -> float:
+        """What the items of a batch may cost together; can be set at any time on a batcher that has a `cost`."""
+        return self._limits.max_batch_cost
+
+    @max_batch_cost.setter
+    def max_batch_cost(self, value: float) -> None:
+        self._limits.max_batch_cost = value
+        self._consider()
+
+    def _consider(self) -> None:
+        if self._state == "open":
+            self._residents.consider()

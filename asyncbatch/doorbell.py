@@ -1,0 +1,96 @@
+"""The doorbell: an `asyncio.Queue` that counts what arrives, and wakes those who doze on it only when it matters.
+
+Counts are absolute (`admitted`, `gone`), so that arriving is one addition and one comparison with `_alarm`, below which
+nobody has to be woken and the queue is not full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from typing import Any
+
+__all__ = ("Doorbell",)
+
+
+class Doorbell(asyncio.Queue[Any]):
+    """A queue that holds `bound` items; `watchful` makes every arrival matter."""
+
+    admitted: int
+    gone: int
+
+    def __init__(self, bound: float, *, watchful: bool) -> None:
+        self.admitted = 0  # items that ever came in, and of these
+        self.gone = 0  # those that were taken or left
+        self.watchful = self._always = watchful
+        self._bound = bound
+        self._loop = asyncio.get_running_loop()
+        self._idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
+        self._wake_at = math.inf
+        self._alarm = 0.0
+        super().__init__(bound)  # type: ignore[arg-type]  # inf is a size here, and compares as one
+
+    def qsize(self) -> int:
+        return self.admitted - self.gone
+
+    def empty(self) -> bool:
+        return self.admitted == self.gone
+
+    def full(self) -> bool:
+        return self.qsize() >= self._bound
+
+    def doze(self, more: float, timeout: float) -> asyncio.Future[bool]:
+        """Return a future: False once `more` further items are in, or at a `ring`; True if `timeout` seconds came first."""
+        getter: asyncio.Future[bool] = self._loop.create_future()
+        timer = self._loop.call_later(timeout, self._time_up, getter) if timeout < math.inf else None
+        self._idle.append((getter, timer))
+        self._wake_at = self.admitted + more - 1
+        self._set_alarm()
+        return getter
+
+    def ring(self) -> None:
+        """Wake the resident that has been idle longest, if there is one."""
+        while self._idle:
+            getter, timer = self._idle.popleft()
+            if timer is not None:
+                timer.cancel()
+            if not getter.done():
+                getter.set_result(False)
+                break
+        self._wake_at = math.inf
+        self._set_alarm()
+
+    def ring_all(self) -> None:
+        while self._idle:
+            self.ring()
+
+    def hand_over(self) -> None:
+        """See to it that what still waits, or else the next arrival, wakes one of the residents that are idle."""
+        if self._idle and self.admitted != self.gone:
+            self.ring()
+        else:
+            self._wake_at = self.admitted if self._idle else math.inf
+            self._set_alarm()
+
+    def forget(self, getter: asyncio.Future[bool]) -> None:
+        """Take the future of a resident that was cancelled out of the line of those to wake."""
+        for each in tuple(self._idle):
+            if each[0] is getter:
+                self._idle.remove(each)
+                if each[1] is not None:
+                    each[1].cancel()
+
+    def _time_up(self, getter: asyncio.Future[bool]) -> None:
+        self.forget(getter)
+        if not getter.done():
+            getter.set_result(True)
+
+    def be_watchful(self, watchful: bool) -> None:
+        """Let every arrival matter, or only those that must."""
+        self.watchful = watchful or self._always
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        full_at = self.gone + self._bound
+        self._alarm = -1 if self.watchful else min(full_at, self._wake_at)
