@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _point_to_nowhere()
         return _PIPE_CLOSED
+    except OSError as error:  # a full disk, or a file that cannot be written
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -67,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 def _point_to_nowhere() -> None:
     """Let what is still buffered for the closed pipe go nowhere, or the interpreter complains of it as it exits."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 

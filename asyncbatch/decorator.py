@@ -135,16 +135,11 @@ def _keep(*_: object) -> None:
     """Do nothing, with whatever is bound to it."""
 
 
-class _Method:
-    """A method of an instance that may be collected. Looked through like a partial, as it has a `func`."""
-
-    def __init__(self, function: Callable[..., Any], reference: weakref.ref[Any]) -> None:
-        functools.update_wrapper(self, function)
-        self.func = function
-        self._reference = reference
+class _Method(functools.partial[Any]):
+    """A method of an instance that may be collected: a partial, so that what it is part of can be told."""
 
     def __call__(self, items: list[Any]) -> Any:
-        return self.func(self._reference(), items)
+        return self.func(self.args[0](), items)
 
 
 class BatchedMethod(Protocol[ItemT, ResultT]):

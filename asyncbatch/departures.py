@@ -48,21 +48,32 @@ class Departures:
 
     def decide(self, now: float) -> tuple[float, str]:
         """Return why a batch leaves now; or, with no reason, in how many seconds to ask again."""
-        limits, queue = self._limits, self._queue
-        waiting = queue.admitted - queue.gone
-        if not waiting:
+        queue = self._queue
+        if queue.admitted == queue.gone:
             return math.inf, ""
-        if waiting >= limits.max_batch_size or queue.lobby.line:  # a queue without room cannot fill the batch further
-            return 0.0, "full"
-        if self._costed and queue.cost >= limits.max_batch_cost:
-            return 0.0, "cost"
+        reason = self._filled()
+        if reason and (self._limits.max_wait or self._policy is not None):
+            queue.prune(self._limits.max_batch_size)  # or a batch would leave that is not full after all
+            reason = self._filled()
+        if reason:
+            return 0.0, reason
+        if queue.admitted == queue.gone:
+            return math.inf, ""
         if self.closing:
             return 0.0, "close"
         if self.flushing:
             return 0.0, "flush"
-        if self._policy is None and not limits.max_wait:
+        if self._policy is None and not self._limits.max_wait:
             return 0.0, "idle"
         return self._consult(now)
+
+    def _filled(self) -> str:
+        limits, queue = self._limits, self._queue
+        if queue.admitted - queue.gone >= limits.max_batch_size or queue.lobby.line:
+            return "full"  # also where a queue without room cannot fill the batch any further
+        if self._costed and queue.cost >= limits.max_batch_cost:
+            return "cost"
+        return ""
 
     def enough(self) -> int:
         """Return how many more arrivals could let a batch leave."""

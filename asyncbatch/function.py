@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -29,16 +30,21 @@ BatchClass: TypeAlias = Callable[[], BatchFunction[ItemT, ResultT]]
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling `function`, or for a class its instances, gives an awaitable; partials are looked through."""
-    while hasattr(function, "func"):
-        function = function.func
+    function = _behind_partials(function)
     if inspect.iscoroutinefunction(function):
         return True
     kind = function if inspect.isclass(function) else type(function)
     return inspect.iscoroutinefunction(getattr(kind, "__call__", None))  # noqa: B004  # its definition is the question
 
 
+def _behind_partials(function: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
 def name_of(function: Callable[..., Any]) -> str:
     """Return the name under which `function` is known; for a partial or an instance, that of what is behind it."""
-    while hasattr(function, "func"):
-        function = function.func
-    return getattr(function, "__name__", None) or type(function).__name__
+    function = _behind_partials(function)
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else type(function).__name__

@@ -53,7 +53,8 @@ async def results(
         # No await from here on: under a cancelled anyio scope each one would be cancelled again.
         feeder.cancel()
         for future in tuple(window.waiting):
-            future.cancel()
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # nobody will look at it, and that is no reason for a complaint
 
 
 class _Window:

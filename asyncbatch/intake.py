@@ -15,7 +15,7 @@ from .lobby import SWEEP_AT, Lobby
 from .request import GONE, Bulk, Passenger, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .flight import Flight
     from .metrics.statistics import Tally
@@ -72,12 +72,15 @@ class IntakeQueue(Doorbell):
     def _peek(self) -> Any:
         return self._queue[0] if self._queue else None
 
-    def _entries(self) -> list[Any]:
-        return list(self._queue)
+    def _entries(self) -> Iterable[Any]:
+        """All entries, tombstones included, in no matter which order."""
+        return self._queue
 
-    def _refill(self, requests: list[Any]) -> None:
+    def _sweep(self) -> None:
+        """Take the tombstones out."""
+        live = [request for request in self._queue if request.place is not None]
         self._queue.clear()
-        self._queue.extend(requests)
+        self._queue.extend(live)
 
     def _victim(self) -> Any:
         """Return the least urgent request; among equals, the one that waited longest and is the likeliest to be late."""
@@ -120,7 +123,8 @@ class IntakeQueue(Doorbell):
             self.lobby.append(request)
             self.ring()  # a queue that is smaller than a batch will not fill one
         elif self._when_full == "evict":
-            self._victim().fail(self._overflow(), "rejected")
+            if (victim := self._victim()) is not None:
+                victim.fail(self._overflow(), "rejected")
             self._add(request)
         else:
             raise self._overflow()
@@ -174,6 +178,21 @@ class IntakeQueue(Doorbell):
             else:
                 return request
         return None
+
+    def prune(self, enough: int) -> None:
+        """Let those go who were cancelled in this very pass and not resumed yet, unless `enough` others are found first."""
+        cancelled = []
+        for request in self._entries():
+            if request.place is None:
+                continue
+            if request.future.done():
+                cancelled.append(request)
+                continue
+            enough -= request.size
+            if enough <= 0:
+                break
+        for request in cancelled:
+            request.leave("cancelled")
 
     def board(self, flight: Flight, limit: int, budget: float = math.inf) -> None:
         """Move those who go next into `flight`: at most `limit` items, and at most `budget` in cost, but at least one."""
@@ -247,7 +266,7 @@ class IntakeQueue(Doorbell):
             if self._costed:
                 self.cost = self.cost - _cost_of(request) if self.qsize() else 0.0
         if self._dead > max(SWEEP_AT, len(self._queue) // 2):
-            self._refill([request for request in self._entries() if request.place is not None])
+            self._sweep()
             self._dead = 0
         self._admit()
         self._set_alarm()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, ClassVar, Literal
@@ -34,13 +35,12 @@ class _DeadlineQueue(IntakeQueue):
     def _peek(self) -> Any:
         return self._queue[0][2] if self._queue else None
 
-    def _entries(self) -> list[Any]:
-        return [row[2] for row in sorted(self._queue)]
+    def _entries(self) -> Iterable[Any]:
+        return (row[2] for row in self._queue)
 
-    def _refill(self, requests: list[Any]) -> None:
-        self._queue.clear()
-        for request in requests:
-            self._put(request)
+    def _sweep(self) -> None:
+        self._queue[:] = [row for row in self._queue if row[2].place is not None]
+        heapq.heapify(self._queue)
 
     def _victim(self) -> Any:
         return max(row for row in self._queue if row[2].place is not None)[2]

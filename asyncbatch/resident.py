@@ -187,10 +187,12 @@ class Residents:
             flight.deliver(await slot.run(items, context))
         except asyncio.CancelledError as error:
             self._cancelled(flight, error)
+        except GeneratorExit:
+            raise  # the loop is gone, and with it everybody who could wait
         except BaseException as error:
             flight.fail(error)
-            if not isinstance(error, Exception):
-                raise  # Ctrl-C and sys.exit() on the loop end the loop, but nobody is left waiting
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise  # on the loop they end the loop, but nobody is left waiting
         finally:
             failure = None
             self._arrive(flight, self.loop.time() - now)

@@ -18,10 +18,12 @@ from .request import GONE, Portion
 if TYPE_CHECKING:
     from .request import Passenger
 
-__all__ = ("checked", "deliver", "fail", "own_copy")
+__all__ = ("checked", "deliver", "fail", "let_go", "own_copy")
 
-# How far the causes of an exception are copied; what lies deeper is shared.
-_CHAIN = 16
+_OURS = __name__.rpartition(".")[0] + "."
+
+# How many exceptions of one chain are copied; what lies deeper is shared.
+_CHAIN = 64
 
 
 def checked(outputs: Any, expected: int, name: str) -> Sequence[Any]:
@@ -80,6 +82,14 @@ def _deliver_by_hand(
     return succeeded, failed
 
 
+def let_go(error: BaseException) -> None:
+    """Take our own frames off the traceback of `error`: whoever keeps it would keep the batch with them."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OURS):
+        trace = trace.tb_next
+    error.__traceback__ = trace
+
+
 def fail(passengers: Sequence[Passenger], error: BaseException, note: str) -> int:
     """Give each caller its own copy of `error`; return how many items failed."""
     failed = 0
@@ -106,45 +116,60 @@ def _settle(passenger: Passenger, part: Sequence[Any], errors: Sequence[BaseExce
 
 
 def _own(error: BaseException, note: str) -> BaseException:
-    if not isinstance(error, Exception) or isinstance(error, StopIteration):
-        # Neither can be raised in a caller: it would be taken for the caller's own cancellation, or end a generator.
-        own: BaseException = RuntimeError(f"the batch function raised {_kind(error)}")
-        own.__cause__ = own_copy(error)
-    else:
-        own = own_copy(error)
-    own.add_note(note)
+    """Return what one caller gets for `error`. Whatever the user's class does, that is an exception it can catch."""
+    try:
+        if isinstance(error, Exception) and not isinstance(error, StopIteration):
+            own = own_copy(error, {})
+        else:  # taken for the caller's own cancellation, or the end of a generator
+            own = RuntimeError(f"the batch function raised {_kind(error)}")
+            own.__cause__ = own_copy(error, {})
+        own.add_note(note)
+    except Exception:  # noqa: BLE001  # it cannot be copied, or not be written to
+        own = FunctionFailed(f"the batch function raised {_kind(error)}, which cannot be copied for each caller")
+        own.__cause__ = error
+        own.add_note(note)
     return own
 
 
-def own_copy(error: BaseException, depth: int = _CHAIN) -> BaseException:
-    """Return an exception that equals `error`, with its traceback, notes and copies of what it was raised from."""
-    twin = _twin(error)
-    if twin is None:
-        twin = FunctionFailed(f"{_kind(error)}, which cannot be copied for each caller")
-        twin.__cause__ = error
-        return twin
-    if isinstance(notes := getattr(error, "__notes__", None), list):
+def own_copy(error: BaseException, known: dict[int, BaseException]) -> BaseException:
+    """Return an exception that equals `error`, with its traceback, notes and copies of what it was raised from.
+
+    `known` holds the copies made so far, by the identity of their originals. Raises `TypeError` for what cannot be copied.
+    """
+    if id(error) in known:
+        return known[id(error)]
+    if len(known) >= _CHAIN:
+        return error
+    twin = known[id(error)] = _twin(error, known)
+    if (notes := getattr(error, "__notes__", None)) is not None:
         twin.__notes__ = list(notes)
-    if depth:
-        twin.__cause__ = own_copy(error.__cause__, depth - 1) if error.__cause__ else None
-        context = error.__context__ if error.__context__ is not error.__cause__ else None
-        twin.__context__ = own_copy(context, depth - 1) if context else twin.__cause__
+    twin.__cause__ = own_copy(error.__cause__, known) if error.__cause__ is not None else None
+    twin.__context__ = own_copy(error.__context__, known) if error.__context__ is not None else None
     twin.__suppress_context__ = error.__suppress_context__
     return twin.with_traceback(error.__traceback__)
 
 
-def _twin(error: BaseException) -> BaseException | None:
+def _twin(error: BaseException, known: dict[int, BaseException]) -> BaseException:
     """Copy the object itself: as pickle would, else without its `__init__`, which may want other arguments."""
-    if type(error) in (ExceptionGroup, BaseExceptionGroup):
-        return error.derive([own_copy(each) for each in error.exceptions])  # type: ignore[attr-defined, no-any-return]
+    if isinstance(error, BaseExceptionGroup):
+        return error.derive([own_copy(each, known) for each in error.exceptions])
     for make in (copy.copy, _bare):
         try:
             twin = make(error)
+            _copy_slots(error, twin)
             if type(twin) is type(error) and twin is not error and _same(twin, error):
                 return twin
         except Exception:  # noqa: BLE001, S112  # the user's class: whatever it does, the caller gets an answer
             continue
-    return None
+    raise TypeError("cannot be copied")
+
+
+def _copy_slots(error: BaseException, twin: BaseException) -> None:
+    for kind in type(error).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(error, name):
+                setattr(twin, name, getattr(error, name))
 
 
 def _bare(error: BaseException) -> BaseException:

@@ -3,13 +3,14 @@
     python bench/overhead.py --quick                                about a minute, once the peers are installed
     python bench/overhead.py --peers asyncbatch,aiodataloader       these only, beside the floor
 
-A batching library pays off when the function gains more by the batch than each caller loses on the way into it and back. The
-function gains what it gains; this is about the way: CPU time a request for 1 to 4,096 callers, for bursts, and with many
-waiting, the cost of a list, the memory of a request that waits, and what is done while nobody calls.
+A batch pays off when the function gains more by it than each caller loses on the way into it and back. What the function
+gains is its own affair; this measures the way: the CPU time of a request with 1 to 4,096 callers and in bursts of up to
+100,000, the cost of a list, the memory of a request that waits, and what is done while nobody calls.
 
 Each figure comes from a process of its own (`one.py`), in an environment of the peer's own, with the newest release of the
-peer. In each round all peers take their turn in each case, and what is compared are ratios to the floor of the same round,
-since on a shared machine microseconds differ from one minute to the next. To add a peer, copy a file in `peers/`.
+peer. In each round all peers take their turns in each case. What is compared are ratios to the floor, which is measured
+beside each of them, since on a shared machine microseconds differ from one second to the next; how far the floor's ratio to
+itself is from 1 tells how far to trust the others. To add a peer, copy a file in `peers/`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import platform
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,8 +55,6 @@ def main() -> None:
     }
     write(found, options.json)
     print(report.tables(found))
-    if FLOOR in missing:
-        sys.exit("without the floor there are no ratios")
 
 
 def arguments() -> argparse.Namespace:
@@ -73,10 +73,10 @@ def arguments() -> argparse.Namespace:
 def install(names: list[str]) -> tuple[dict[str, Environment], dict[str, str]]:
     """Return the environments of the peers that could be installed, and why the others could not."""
     peers = environments.peers()
-    made = {}
-    for requirements in dict.fromkeys(peers[name] for name in names):
-        say(f"installing {', '.join(requirements) or 'nothing, for the floors'}")
-        made[requirements] = environments.prepare(requirements)
+    say(f"installing {', '.join(names)}")
+    needed = list(dict.fromkeys(peers[name] for name in names))
+    with ThreadPoolExecutor() as pool:
+        made = dict(zip(needed, pool.map(environments.prepare, needed), strict=True))
     all_of = {name: made[peers[name]] for name in names}
     present = {name: each for name, each in all_of.items() if isinstance(each, Environment)}
     return present, {name: str(each) for name, each in all_of.items() if isinstance(each, Failed)}

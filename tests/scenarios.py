@@ -14,7 +14,7 @@ import math
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -158,7 +158,7 @@ class SteppedLoop(VirtualClockLoop):
         super().__init__(patience=0)
         self.steps = 0
         self.before_step: Callable[[], None] = lambda: None
-        self._ready = _Ready(self)
+        self._ready = _Ready(self)  # what the base class runs from, one handle after the other
 
     def step(self) -> None:
         self.steps += 1
@@ -168,24 +168,30 @@ class SteppedLoop(VirtualClockLoop):
 
     def settle(self) -> None:
         """Run what can run, without moving the clock."""
-        while True:
+        while self.has_work():
             self.call_soon(self.stop)
             self.run_forever()
-            if not self._ready:
-                return
+
+    def has_work(self) -> bool:
+        """Whether anything can run before the clock moves."""
+        return bool(self._ready) or self.next_timer() <= self.time()
+
+    def timers(self) -> list[asyncio.TimerHandle]:
+        return [timer for timer in self._scheduled if not timer.cancelled()]
+
+    def next_timer(self) -> float:
+        return min((timer.when() for timer in self.timers()), default=math.inf)
 
     def leftovers(self) -> list[Any]:
-        timers = [timer for timer in self._scheduled if not timer.cancelled()]
-        return [*asyncio.all_tasks(self), *timers]
+        return [*asyncio.all_tasks(self), *self.timers()]
 
     def end(self) -> None:
         """Close, whatever is left."""
         self.before_step = lambda: None
-        self.steps = 0
         self.set_exception_handler(lambda _, __: None)
+        for task in asyncio.all_tasks(self):
+            task.cancel()
         with contextlib.suppress(RuntimeError):
-            for task in asyncio.all_tasks(self):
-                task.cancel()
             self.settle()
         self.close()
 
@@ -216,6 +222,9 @@ class Left(Exception):
     """What a caller ends with that stopped waiting by itself."""
 
 
+Fault: TypeAlias = "Callable[[World], object]"
+
+
 @dataclass(frozen=True)
 class Caller:
     """Somebody who hands in `items`: `run` returns the answers to them, or raises one of `or_else`.
@@ -238,6 +247,7 @@ class Scenario:
     slots: int = 1
     threads: bool = False
     leaves_early: bool = False  # the block of the batcher ends while its callers still wait
+    events: tuple[tuple[float, Fault], ...] = ()  # what happens when, besides
 
     def __str__(self) -> str:
         return self.name
@@ -258,7 +268,7 @@ class World(Workshop):
         self.executor: Any = None
         self.tasks: list[asyncio.Task[Any]] = []  # of the callers
         self.others: list[asyncio.Task[Any]] = []  # that must end well too
-        self.residents: set[asyncio.Task[Any]] = set()  # that were cancelled by us
+        self.ending: set[asyncio.Task[Any]] = set()  # the batcher's, that were cancelled and have not ended
         self.entered: set[Any] = set()  # items that were handed in
         self.gone: set[Any] = set()  # those whose callers left before they ran
         self.failed: set[Any] = set()  # those of batches whose function raised
@@ -270,7 +280,7 @@ class World(Workshop):
 
     def hand_in(self, *items: Any) -> None:
         self.entered.update(items)
-        if not all(task.done() for task in self.residents):
+        if self.ending:
             self.excused.update(items)
 
     async def call(self, item: Any, **details: Any) -> Any:
@@ -287,8 +297,8 @@ class World(Workshop):
 
     def reading(self, items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
-            self.hand_in(item)
             yield item
+            self.hand_in(item)  # who asks for the next has handed this one in
 
     # What runs.
 
@@ -349,9 +359,9 @@ class World(Workshop):
     def cancel_residents(self) -> None:
         """Cancel every task of the batcher, as a sweep over all tasks does."""
         self.excused.update(self.entered)
-        mine = {*self.tasks, *self.others}
-        self.residents = {task for task in asyncio.all_tasks(self.loop) - mine if task.get_name() == "asyncbatch it"}
-        for task in self.residents:
+        self.ending = {task for task in asyncio.all_tasks(self.loop) if task.get_name() == "asyncbatch it"}
+        for task in self.ending:
+            task.add_done_callback(self.ending.discard)
             task.cancel()
 
     def excuse_all_but(self, *safe: Iterable[Any]) -> None:
@@ -361,6 +371,7 @@ class World(Workshop):
 
     async def main(self) -> None:
         async with self._make_batcher() as self.batcher:
+            events = [self.loop.call_later(after, event, self) for after, event in self.scenario.events]
             self.tasks = [self.loop.create_task(each.run(self)) for each in self.scenario.callers]
             if self.scenario.leaves_early:
                 await asyncio.sleep(self.scenario.seconds / 2)
@@ -369,6 +380,8 @@ class World(Workshop):
                 await asyncio.wait(self.tasks)
         self.check_rest("after the block")
         await asyncio.wait([*self.tasks, *self.others, *(work.end for work in self.running)])
+        for event in events:
+            event.cancel()
 
     def _make_batcher(self) -> Batcher[Any, Any]:
         slots = self.scenario.slots
@@ -436,9 +449,6 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-Fault = Callable[[World], object]
 
 
 def play(
@@ -560,17 +570,6 @@ def beside_a_failing_sibling(seconds: float, *items: Any) -> Caller:
     return Caller(run, items, (Left,), prompt=False)
 
 
-def doing(action: Callable[[World], object], *, after: float) -> Caller:
-    """Somebody who hands in nothing, but does something to the batcher or to other callers."""
-
-    async def run(world: World) -> Any:
-        await asyncio.sleep(after)
-        action(world)
-        return []
-
-    return Caller(run)
-
-
 # The scenarios.
 
 
@@ -587,7 +586,7 @@ def flush(world: World) -> None:
         world.batcher.flush()
 
 
-def resize(world: World) -> None:
+def tighten(world: World) -> None:
     world.batcher.max_batch_size = 1
     world.batcher.max_wait = 0.1
 
@@ -609,13 +608,9 @@ SCENARIOS = [
         slots=2,
     ),
     Scenario(
-        "static batches and a flush", (*ones(1, 2, 3), doing(flush, after=0.5)), settings(2, max_wait=math.inf)
+        "static batches and a flush", ones(1, 2, 3), settings(2, max_wait=math.inf), events=((0.5, flush),)
     ),
-    Scenario(
-        "limits that are changed",
-        (*ones(1, 2, 3), doing(resize, after=0.5)),
-        settings(4, max_wait=math.inf),
-    ),
+    Scenario("limits that are changed", ones(1, 2, 3), settings(4, max_wait=math.inf), events=((0.5, tighten),)),
     Scenario("a full queue", (*ones(1, 2, 3), one(4, after=0.5)), settings(1, queue=Fifo(maxsize=1))),
     Scenario(
         "a queue that is smaller than a batch", ones(1, 2, 3, 4, 5), settings(4, max_wait=0.5, queue=Fifo(maxsize=2))
@@ -668,16 +663,18 @@ SCENARIOS = [
     Scenario("a block that is left", (*ones(1, 2, 3), mapped(4, 5), one(6, after=1)), settings(1), leaves_early=True),
     Scenario(
         "a close that does not drain",
-        (*ones(1, 2, 3), one(4, after=0.7), doing(lambda world: world.close(drain=False), after=0.5)),
+        (*ones(1, 2, 3), one(4, after=0.7)),
         settings(2, queue=Fifo(maxsize=2)),
+        events=((0.5, lambda world: world.close(drain=False)),),
     ),
     Scenario(
         "a close that runs out of time",
-        (*ones(1, 2), mapped(3, 4), doing(lambda world: world.close(timeout=0.2), after=0.5)),
+        (*ones(1, 2), mapped(3, 4)),
         settings(1),
         threads=True,
+        events=((0.5, lambda world: world.close(timeout=0.2)),),
     ),
     Scenario(
-        "one caller cancels another", (*ones(1, 2, 3), doing(lambda world: world.cancel(0), after=1.0)), settings(2)
+        "a caller that leaves with the answer", ones(1, 2, 3), settings(2), events=((1.0, lambda world: world.cancel(0)),)
     ),
 ]

@@ -1,52 +1,63 @@
-"""One fault before each step of each scenario: nobody hangs, nobody else is hurt, nothing is left behind."""
+"""A fault before each step of each scenario: nobody hangs, nobody else is hurt, nothing is left behind."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Iterator
 
 import pytest
-from scenarios import LOOPS, SCENARIOS, Boom, Fault, Ouch, Scenario, SteppedLoop, World, play
+from scenarios import LOOPS, SCENARIOS, Boom, Fault, Ouch, Scenario, SteppedLoop, play
 
-every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-every_loop = pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.__name__)
-
-
-def steps(scenario: Scenario, loop: type[SteppedLoop]) -> range:
-    """Return the numbers of the steps that `scenario` takes."""
-    world = play(scenario, loop)
-    assert not world.wrong, f"{scenario}, undisturbed: {world.wrong}"
-    return range(1, world.loop.steps + 1)
+pytestmark = [
+    pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.__name__),
+    pytest.mark.parametrize("scenario", SCENARIOS, ids=str),
+]
 
 
-def sweep(scenario: Scenario, loop: type[SteppedLoop], *faults: Fault) -> None:
-    """Run `scenario` with each of `faults` before each step."""
+def sweep(scenario: Scenario, loop: type[SteppedLoop], **faults: Fault) -> None:
+    """Run `scenario` with each of `faults` before each of its steps."""
+    undisturbed = play(scenario, loop)
+    assert not undisturbed.wrong, f"undisturbed: {undisturbed.wrong}"
+    assert undisturbed.batches, "there is nothing to disturb"
     wrong = []
-    for step in steps(scenario, loop):
-        for fault in faults:
+    for step in range(1, undisturbed.loop.steps + 1):
+        for name, fault in faults.items():
             world = play(scenario, loop, {step: fault})
-            wrong += [f"{scenario}, {fault} before step {step}: {what}" for what in world.wrong]
+            wrong += [f"{name} before step {step}: {what}" for what in world.wrong]
     assert not wrong, f"{len(wrong)} complaints, such as\n" + "\n".join(wrong[:8])
 
 
-def fault(method: str, *args: object, **kwargs: object) -> Fault:
-    """Return what calls `method` of a world, in words that a failure can print."""
-
-    class Named(functools.partial):  # type: ignore[type-arg]
-        def __repr__(self) -> str:
-            return f"{method}{args or ''}{kwargs or ''}"
-
-    return Named(lambda world: getattr(world, method)(*args, **kwargs))
+def cancel(*callers: int) -> Fault:
+    return lambda world: world.cancel(*callers)
 
 
-def errors(*kinds: type[BaseException]) -> Iterator[Fault]:
-    for kind in kinds:
-        yield fault("fail", kind())
+def fail(kind: type[BaseException]) -> Fault:
+    return lambda world: world.fail(kind())
 
 
-@every_loop
-@every_scenario
 def test_a_caller_that_is_cancelled_at_any_step_hurts_nobody(scenario, loop):
     callers = range(len(scenario.callers))
-    sweep(scenario, loop, *(fault("cancel", caller) for caller in callers), fault("cancel", *callers))
+    sweep(scenario, loop, **{f"cancel_{number}": cancel(number) for number in callers}, cancel_all=cancel(*callers))
+
+
+def test_an_error_at_any_step_reaches_its_own_batch_and_no_other(scenario, loop):
+    sweep(scenario, loop, error=fail(Boom))
+
+
+def test_what_is_no_plain_exception_at_any_step_reaches_its_own_batch_and_no_other(scenario, loop):
+    sweep(scenario, loop, cancellation=fail(asyncio.CancelledError), base_exception=fail(Ouch))
+
+
+def test_closing_at_any_step_answers_all_who_were_there(scenario, loop):
+    sweep(scenario, loop, drain=lambda world: world.close())
+
+
+def test_closing_without_draining_at_any_step_tells_all_who_were_there(scenario, loop):
+    sweep(scenario, loop, abort=lambda world: world.close(drain=False))
+
+
+def test_closing_with_little_time_at_any_step_tells_all_who_were_there(scenario, loop):
+    sweep(scenario, loop, timeout=lambda world: world.close(timeout=0.3), at_once=lambda world: world.close(timeout=0))
+
+
+def test_a_batcher_whose_tasks_are_cancelled_at_any_step_tells_its_callers_and_serves_the_next(scenario, loop):
+    sweep(scenario, loop, interruption=lambda world: world.cancel_residents())

@@ -48,7 +48,10 @@ class InlineSlot:
         self.available = True
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
-        outputs = context.run(self._function, items)
+        try:
+            outputs = context.run(self._function, items)
+        except GeneratorExit as error:
+            raise RuntimeError("the batch function raised GeneratorExit") from error
         if type(outputs) is CoroutineType or inspect.isawaitable(outputs):
             outputs = await drive(outputs, context)
         return outputs  # type: ignore[no-any-return]
@@ -70,6 +73,8 @@ def drive(awaitable: Awaitable[Any], context: Context) -> Generator[Any, Any, An
             waits_for = context.run(step, value)
         except StopIteration as end:
             return end.value
+        except GeneratorExit as error:  # the function's own; one that is thrown in below ends this coroutine instead
+            raise RuntimeError("the batch function raised GeneratorExit") from error
         finally:
             value = None  # an exception that was thrown in must not be kept alive by this frame
         try:

@@ -30,7 +30,13 @@ def draw(report: dict[str, Any], file: Path) -> bool:
 
 def _panel(panel: Any, cases: list[dict[str, Any]]) -> None:
     for number, peer in enumerate(dict.fromkeys(peer for case in cases for peer in case["peers"])):
-        points = [(case["n"], case["peers"][peer]["cpu_us"]["median"]) for case in cases if "cpu_us" in case["peers"].get(peer, {})]
+        points = [
+            (case["n"], case["peers"][peer]["cpu_us"]["median"])
+            for case in cases
+            if "cpu_us" in case["peers"].get(peer, {})
+        ]
+        if not points:
+            continue
         style = "--" if peer.endswith("floor") else "-"
         panel.plot(*zip(*points, strict=True), style, marker="o", markersize=3, color=f"C{number}", label=peer)
     panel.set(xscale="log", yscale="log", xlabel="callers, each awaiting one item after another")

@@ -6,7 +6,6 @@ They are kept in the system's folder for temporary files, and brought up to the 
 from __future__ import annotations
 
 import ast
-import getpass
 import hashlib
 import json
 import os
@@ -19,8 +18,9 @@ from typing import Any
 
 BENCH = Path(__file__).resolve().parents[1]
 ROOT = BENCH.parent
-HOME = Path(tempfile.gettempdir()) / f"asyncbatch-bench-{getpass.getuser()}"
+HOME = Path(tempfile.gettempdir()) / f"asyncbatch-bench-{os.getuid() if hasattr(os, 'getuid') else 0}"
 UVLOOP = "uvloop; sys_platform != 'win32'"
+VERSIONS = "import json; from importlib.metadata import *; print(json.dumps({d.name: d.version for d in distributions()}))"
 # What a user's shell sets for Python, such as its development mode, is not to be measured.
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
@@ -53,12 +53,11 @@ def prepare(requirements: tuple[str, ...]) -> Environment | Failed:
         HOME.mkdir(mode=0o700, exist_ok=True)
         if not python.exists():
             _run(sys.executable, "-m", "venv", "--clear", folder)
-        _run(python, "-m", "pip", "install", "--quiet", "--upgrade", *requirements, UVLOOP)
-        installed = json.loads(_run(python, "-m", "pip", "list", "--format=json"))
+        _run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", *requirements, UVLOOP)
+        versions = json.loads(_run(python, "-c", VERSIONS))
     except Failed as error:
         return error
-    tools = ("pip", "setuptools")
-    return Environment(python, {each["name"]: each["version"] for each in installed if each["name"] not in tools})
+    return Environment(python, {name: version for name, version in versions.items() if name not in ("pip", "setuptools")})
 
 
 def _requirements(file: Path) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ from .plan import FLOOR, Case
 
 Json: TypeAlias = dict[str, Any]
 
+RATIO = "and its ratio to\nthe floor beside it, median of all rounds; below, the extremes of the ratio"
 TITLES = {
-    "closed": "N callers in a closed loop, each awaiting one item after another: CPU us a request",
-    "burst": "N tasks at once, each awaiting one item, while so many wait: CPU us a request, its task included",
+    "closed": f"N callers in a closed loop, each awaiting one item after another: CPU us a request, {RATIO}",
+    "burst": f"N tasks at once, each awaiting one item, so that N wait: CPU us a request and its task, {RATIO}",
     "bulk": "one list of N items, by the peer's own way for lists or else asyncio.gather: CPU us an item",
     "memory": "N callers waiting: bytes a request, its future included, its item and its caller's task not",
     "idle": "a second without calls, after N callers: CPU ms, passes of the loop, timers",
@@ -23,7 +24,7 @@ TITLES = {
 
 
 def machine() -> Json:
-    return {"platform": platform.platform(terse=True), "processor": _processor(), "cpus": os.cpu_count()}
+    return {"platform": f"{platform.system()} {platform.machine()}", "processor": _processor(), "cpus": os.cpu_count()}
 
 
 def _processor() -> str:
@@ -35,7 +36,7 @@ def _processor() -> str:
 
 
 def summary(case: Case, rounds: list[dict[str, Json]]) -> Json:
-    """Sum up the values of all peers in each round of one case; costs also as multiples of the floor's in that round."""
+    """Sum up the values that all peers had in each round of one case."""
     peers = dict.fromkeys(peer for values in rounds for peer in values)
     return {"kind": case.kind, "loop": case.loop, "n": case.size, "peers": {peer: _of_peer(peer, rounds) for peer in peers}}
 
@@ -45,12 +46,7 @@ def _of_peer(peer: str, rounds: list[dict[str, Json]]) -> Json:
     failed = next((each["failed"] for each in values if "failed" in each), None)
     if failed is not None:
         return {"failed": failed}
-    of_peer = {name: spread(each[name] for each in values) for name in values[0]}
-    if "cpu_us" in of_peer:
-        floors = [each.get(FLOOR, {}).get("cpu_us") for each in rounds if peer in each]
-        ratios = (each["cpu_us"] / floor for each, floor in zip(values, floors, strict=True) if floor)
-        of_peer["ratio"] = spread(ratios)
-    return of_peer
+    return {name: spread(each[name] for each in values) for name in values[0]}
 
 
 def spread(values: Iterable[float | None]) -> Json | None:
@@ -77,10 +73,7 @@ def tables(report: Json) -> str:
 
 
 def _table(kind: str, cases: list[Json], peers: list[str]) -> str:
-    title, cell = TITLES[kind], {"memory": _memory, "idle": _idle}.get(kind, _cost)
-    if cell is _cost:
-        title += "; in times the floor of the same round, and the range of that"
-    return _grid(title, cases, peers, cell)
+    return _grid(TITLES[kind], cases, peers, {"bulk": _item, "memory": _memory, "idle": _idle}.get(kind, _cost))
 
 
 def _grid(title: str, cases: list[Json], peers: list[str], cell: Cell) -> str:
@@ -103,13 +96,15 @@ def _lines(values: Json | None, cell: Cell) -> tuple[str, ...]:
 
 def _cost(values: Json) -> tuple[str, ...]:
     cost, ratio = f"{values['cpu_us']['median']:.3g}", values["ratio"]
-    if ratio is None:
-        return (cost,)
     return f"{cost} x{ratio['median']:.3g}", f"{ratio['min']:.3g}-{ratio['max']:.3g}"
 
 
 def _wall(values: Json) -> tuple[str, ...]:
     return (f"{values['wall_us']['median']:.3g}",)
+
+
+def _item(values: Json) -> tuple[str, ...]:
+    return (f"{values['cpu_us']['median']:.3g}",)  # no ratio: nothing is nearly as cheap as a loop over slices
 
 
 def _memory(values: Json) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiodataloader import DataLoader
-from harness.cases import Call, Function
+
+from harness import Call, Function
 
 REQUIREMENTS = ["aiodataloader"]
 

@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from async_batcher.batcher import AsyncBatcher
-from harness.cases import Call, Function
+
+from harness import Call, Function
 
 REQUIREMENTS = ["async-batcher"]
 

@@ -1,11 +1,12 @@
-"""asyncbatch, `await batcher.submit(item)`: a future at once, and no coroutine of the batcher's between it and its caller."""
+"""asyncbatch, `await batcher.submit(item)`: a future at once, and no coroutine between it and its caller."""
 
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from asyncbatch import Batcher, Fifo
-from harness.cases import Call, Function
+
+from harness import Call, Function
 
 REQUIREMENTS = ["."]
 

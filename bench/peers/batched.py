@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from batched import aio
-from harness.cases import Call, Function
+
+from harness import Call, Function
 
 REQUIREMENTS = ["batched"]
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from harness.cases import Call, Function
+from harness import Call, Function
 
 REQUIREMENTS: list[str] = []
 

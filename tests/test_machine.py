@@ -1,0 +1,652 @@
+"""Random histories of one batcher on the virtual clock, against a model of what it promises.
+
+Every act of a history is a callback of the loop, and 0 to 3 passes of the loop follow it: so acts fall between any two
+passes, several into one. Batches end when the history says so. `ASYNCBATCH_EXAMPLES` sets how many histories there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import functools
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from scenarios import (
+    LOOPS,
+    Boom,
+    Ouch,
+    SteppedLoop,
+    Work,
+    Workshop,
+    WorkshopExecutor,
+    answer,
+    causes,
+    cost_of,
+    unbalanced,
+)
+
+from asyncbatch import (
+    Batcher,
+    Closed,
+    DeadlineExceeded,
+    EarliestDeadline,
+    Fifo,
+    InlineExecutor,
+    OutputCountMismatch,
+    OutputTypeError,
+    QueueFull,
+)
+
+# A batch leaves this much before it is due at most: less is no time to a loop.
+INSTANT = 2e-6
+
+LONGEST_WAIT = 1.0
+WAITS = [0.0, 0.002, 0.005, LONGEST_WAIT, math.inf]
+
+OUTCOMES = ("succeeded", "failed", "cancelled", "expired", "rejected", "closed")
+
+
+@dataclass
+class Setup:
+    """What a batcher is made of."""
+
+    loop: type[SteppedLoop]
+    discipline: type[Fifo]
+    maxsize: float
+    when_full: str
+    slots: int
+    kind: str  # inline, or the slots of a workshop: cancellable, or like threads
+    max_batch_size: int
+    max_wait: float
+    max_batch_cost: float
+
+    def make(self, yard: Yard) -> Batcher[Any, Any]:
+        if self.kind == "inline":
+            executor: Any = InlineExecutor(self.slots)
+        else:
+            executor = WorkshopExecutor(yard, self.slots, cancellable=self.kind == "cancellable")
+        return Batcher(
+            yard.function,
+            executor=executor,
+            queue=self.discipline(self.maxsize, self.when_full),  # type: ignore[arg-type]
+            max_batch_size=self.max_batch_size,
+            max_wait=self.max_wait,
+            max_batch_cost=self.max_batch_cost,
+            cost=None if self.max_batch_cost == math.inf else cost_of,
+            name="it",
+        )
+
+
+SETUPS = st.builds(
+    Setup,
+    loop=st.sampled_from(LOOPS),
+    discipline=st.sampled_from([Fifo, Fifo, EarliestDeadline]),
+    maxsize=st.sampled_from([math.inf, 1, 2, 3, 5]),
+    when_full=st.sampled_from(["wait", "wait", "reject", "evict"]),
+    slots=st.integers(1, 3),
+    kind=st.sampled_from(["inline", "inline", "cancellable", "thread"]),
+    max_batch_size=st.integers(1, 4),
+    max_wait=st.sampled_from(WAITS),
+    max_batch_cost=st.sampled_from([math.inf, math.inf, 3.0]),
+)
+
+
+@dataclass
+class Call:
+    """One call of the batcher: what the model knows of it."""
+
+    items: list[int]
+    timeout: float
+    kind: str  # await, submit or map
+    return_exceptions: bool = False
+    future: asyncio.Future[Any] | None = None
+    order: int | None = None  # its place among those who came in
+    arrived: float = 0.0
+    gone: bool = False  # its caller was cancelled
+    outcome: str | None = None
+
+    @property
+    def deadline(self) -> float:
+        return self.arrived + self.timeout
+
+    @property
+    def live(self) -> bool:
+        return self.order is not None and self.outcome is None and not self.gone
+
+
+class Yard(Workshop):
+    """A batcher, those who call it, and what is known of both."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__()
+        self.setup = setup
+        self.calls: list[Call] = []
+        self.by_item: dict[int, Call] = {}
+        self.fates: dict[int, Any] = {}  # what the function made of each item
+        self.errors: dict[int, BaseException] = {}  # each that a caller got, by identity
+        self.flushed: list[Call] = []
+        self.interrupted = False  # somebody cancelled the batcher's own tasks
+        self.last_item = 0
+        self.open(setup.make(self), setup.loop())
+
+    # Lifetime.
+
+    def open(self, batcher: Batcher[Any, Any], loop: SteppedLoop) -> None:
+        self.batcher, self.loop = batcher, loop
+        self.loop.set_exception_handler(lambda _, context: self.complain(f"logged: {context}"))
+        self.calls = []
+        self.closers: list[tuple[asyncio.Task[None], float]] = []  # with the time at which each must have ended
+        self.closing = False
+        self.order = 0
+        loop.run_until_complete(batcher.__aenter__())
+
+    def reopen(self) -> None:
+        """Enter the same batcher again, in the same loop."""
+        self.finish_all()
+        self.settle()
+        self.open(self.batcher, self.loop)
+
+    def lose_loop(self) -> None:
+        """End the loop under the batcher as `asyncio.run` does, and enter the batcher in a new one."""
+        self.run(1)
+        for call in self.calls:
+            if isinstance(call.future, asyncio.Task):
+                self.cancel(call)
+        self.interrupt()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.settle()
+        self.finish_all()
+        self.settle()
+        self.loop.close()
+        self.interrupted = False
+        self.open(self.batcher, self.setup.loop())
+
+    def end(self) -> None:
+        """Close, and see that nothing is left."""
+        self.settle()
+        self.close(drain=False, timeout=0.0)
+        self.settle()
+        self.finish_all()
+        self.settle()
+        if waiting := [call for call in self.calls if call.future is not None and not call.future.done()]:
+            self.complain(f"nobody answered {waiting}")
+        if left := self.loop.leftovers():
+            self.complain(f"left behind: {left}")
+        self.judge()
+
+    def give_up(self) -> None:
+        """Tidy up, whatever state all is in."""
+        with contextlib.suppress(Exception):
+            self.loop.run_until_complete(self.batcher.aclose(drain=False, timeout=0))
+        self.loop.end()
+
+    def finish_all(self) -> None:
+        for work in list(self.running):
+            self.finish(work, "answers")
+
+    # Time.
+
+    def act(self, action: Any, passes: int) -> None:
+        self.loop.call_soon(action)
+        self.run(passes)
+
+    def run(self, passes: int) -> None:
+        self.loop.steps = 0
+        for _ in range(passes):
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
+            self.observe()
+
+    def settle(self) -> None:
+        """Run all that can run now. Then nothing may be left undone that is due."""
+        self.loop.steps = 0
+        while self.loop.has_work():
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
+            self.observe()
+        self.observe_rest()
+
+    def advance(self, seconds: float) -> None:
+        target = self.loop.time() + seconds
+        for _ in range(200):
+            self.settle()
+            due = self.loop.next_timer()
+            self.jump(min(due, target))
+            if due >= target:
+                return
+        self.complain("timers go round in circles")
+
+    def jump(self, due: float) -> None:
+        self.loop.steps = 0
+        self.loop.call_at(due, self.loop.stop)
+        self.loop.run_forever()
+        self.observe()
+
+    # What callers do.
+
+    def new_call(self, kind: str, size: int, timeout: float, **details: Any) -> Call:
+        items = list(range(self.last_item + 1, self.last_item + 1 + size))
+        self.last_item += size
+        call = Call(items, timeout, kind, **details)
+        self.by_item.update(dict.fromkeys(items, call))
+        self.calls.append(call)
+        return call
+
+    def enter(self, call: Call) -> None:
+        if not self.closing:
+            self.order += 1
+            call.order = self.order
+        call.arrived = self.loop.time()
+
+    async def wait_for(self, call: Call) -> Any:
+        self.enter(call)
+        if call.kind == "map":
+            return await self.batcher.map(call.items, timeout=call.timeout, return_exceptions=call.return_exceptions)
+        return await self.batcher(call.items[0], timeout=call.timeout)
+
+    def start(self, call: Call) -> None:
+        call.future = self.loop.create_task(self.wait_for(call))
+
+    def submit(self, call: Call) -> None:
+        full = len(self.waiting()) >= self.setup.maxsize
+        rejected = self.rejected()
+        self.enter(call)
+        try:
+            call.future = self.batcher.submit(call.items[0], timeout=call.timeout)
+        except Exception as error:
+            call.future = self.loop.create_future()
+            call.future.set_exception(error)
+        if self.rejected() > rejected and not full:
+            self.complain("a queue that was not full turned somebody away")
+
+    def rejected(self) -> int:
+        futures = [call.future for call in self.calls if call.kind == "submit" and call.future is not None]
+        return sum(each.done() and not each.cancelled() and type(each.exception()) is QueueFull for each in futures)
+
+    def cancel(self, call: Call) -> None:
+        if call.future is not None and call.future.cancel():
+            call.gone = True
+
+    # What happens to batches.
+
+    def inspect(self, items: list[int]) -> None:
+        super().inspect(items)
+        batcher, slots = self.batcher, self.setup.slots
+        if len(items) > batcher.max_batch_size:
+            self.complain(f"{items} is larger than {batcher.max_batch_size}")
+        if len(items) > 1 and self.is_costed() and sum(map(cost_of, items)) > batcher.max_batch_cost:
+            self.complain(f"{items} costs more than {batcher.max_batch_cost}")
+        if len(self.running) >= slots:
+            self.complain(f"more than {slots} batches run")
+        for item in items:
+            self.inspect_item(item)
+        self.inspect_order(items)
+        self.inspect_haste(items)
+
+    def inspect_item(self, item: int) -> None:
+        call = self.by_item[item]
+        if call not in self.calls or call.order is None:
+            self.complain(f"{item} ran though it was refused")
+        if call.gone or call.outcome is not None or (call.future is not None and call.future.done()):
+            self.complain(f"{item} ran after its caller had left: {call}")
+        if call.deadline <= self.loop.time():
+            self.complain(f"{item} ran after its deadline")
+
+    def inspect_order(self, items: list[int]) -> None:
+        """First in, first out; among those who wait in the queue, the earliest deadline first."""
+        mine = [self.urgency(item) for item in items]
+        if mine != sorted(mine):
+            self.complain(f"{items} are out of order")
+        # Who waits for room goes later, however urgent; who was told of an interruption may still seem to wait.
+        if self.setup.maxsize == math.inf and not self.interrupted:
+            others = [self.urgency(item) for item in self.waiting() if item not in items]
+            if others and min(others) < max(mine):
+                self.complain(f"{items} overtook others: {mine}, {others}")
+
+    def urgency(self, item: int) -> tuple[float, int, int]:
+        call = self.by_item[item]
+        return (call.deadline if self.setup.discipline is EarliestDeadline else 0, call.order or 0, item)
+
+    def inspect_haste(self, items: list[int]) -> None:
+        """A batch that is not full may only leave when it is due."""
+        calls = [self.by_item[item] for item in [*items, *self.waiting()]]
+        hurried = self.closing or self.flushed or self.setup.maxsize < math.inf or self.is_costed()
+        hurried = hurried or min(call.deadline for call in calls) < math.inf
+        due = min(call.arrived for call in calls) + self.batcher.max_wait
+        if len(items) < self.batcher.max_batch_size and not hurried and self.loop.time() < due - INSTANT:
+            self.complain(f"{items} left before {due}")
+
+    def finish(self, work: Work, how: str) -> None:
+        work.finish(functools.partial(self.outcome, work.items, how))
+
+    def outcome(self, items: list[int], how: str) -> Any:
+        """Return or raise what the function does, and note what that is for each of its items."""
+        raises = {"error": Boom, "cancellation": asyncio.CancelledError, "base exception": Ouch}
+        if how in raises:
+            expected = Boom if how == "error" else RuntimeError
+            self.fates.update(dict.fromkeys(items, expected))
+            raise raises[how]
+        strange = {"none": None, "dict": dict.fromkeys(items), "string": "x" * len(items), "lazy": map(answer, items)}
+        if how in strange:
+            self.fates.update(dict.fromkeys(items, OutputTypeError))
+            return strange[how]
+        answers: list[Any] = [answer(item) for item in items]
+        if how in ("short", "long"):
+            self.fates.update(dict.fromkeys(items, OutputCountMismatch))
+            return answers[1:] if how == "short" else [*answers, "one more"]
+        self.fates.update(dict.fromkeys(items, "answered"))
+        if how == "mixed":
+            for i, kind in zip(range(0, len(items), 2), [Boom, StopIteration, Ouch], strict=False):
+                answers[i] = kind()
+                self.fates[items[i]] = Boom if kind is Boom else RuntimeError
+        return answers
+
+    # The batcher's own lifetime.
+
+    def flush(self) -> None:
+        with contextlib.suppress(Closed):
+            self.batcher.flush()
+            self.flushed = [call for call in self.calls if call.live]
+
+    def close(self, drain: bool, timeout: float) -> None:
+        until = self.loop.time() + timeout
+        self.closers.append((self.loop.create_task(self._close(drain, timeout)), until))
+
+    async def _close(self, drain: bool, timeout: float) -> None:
+        self.closing = True
+        await self.batcher.aclose(drain=drain, timeout=timeout)
+        statistics = self.batcher.statistics()
+        if statistics.queued or statistics.in_flight or statistics.waiting_for_room:
+            self.complain(f"closed while somebody waits: {statistics}")
+
+    def interrupt(self) -> None:
+        """Cancel the batcher's own tasks, as who cancels all tasks does."""
+        self.interrupted = True
+        for task in asyncio.all_tasks(self.loop):
+            if task.get_name() == "asyncbatch it":
+                task.cancel()
+
+    # What is seen.
+
+    def is_costed(self) -> bool:
+        return self.setup.max_batch_cost < math.inf
+
+    def waiting(self) -> list[int]:
+        """Return the items that wait for a batch, as far as the model can tell."""
+        return [item for call in self.calls if self.is_wanted(call) for item in call.items if item not in self.ran]
+
+    def is_wanted(self, call: Call) -> bool:
+        """The first error ends a map, before its caller can tell."""
+        failed = any(self.fates.get(item, "answered") != "answered" for item in call.items)
+        return call.live and (call.return_exceptions or not failed)
+
+    def observe(self) -> None:
+        """Look at what must hold after every pass of the loop."""
+        for call in self.calls:
+            if call.outcome is None and call.future is not None and call.future.done():
+                call.outcome = self.observe_outcome(call, call.future)
+        self.observe_counts()
+        self.judge()
+
+    def observe_counts(self) -> None:
+        statistics = self.batcher.statistics()
+        if what := unbalanced(statistics):
+            self.complain(what)
+        if statistics.queued > self.setup.maxsize:
+            self.complain(f"{statistics.queued} wait in a queue of {self.setup.maxsize}")
+
+    def observe_outcome(self, call: Call, future: asyncio.Future[Any]) -> str:
+        if future.cancelled():
+            if not call.gone:
+                self.complain(f"nobody cancelled {call}")
+            return "cancelled"
+        if error := future.exception():
+            self.own(error)
+            return self.observe_error(call, error)
+        results = future.result() if call.kind == "map" else [future.result()]
+        if len(results) != len(call.items):
+            self.complain(f"{call} got {results}")
+        for item, result in zip(call.items, results, strict=False):
+            self.observe_result(call, item, result)
+        return "succeeded"
+
+    def observe_result(self, call: Call, item: int, result: Any) -> None:
+        fate = self.fates.get(item)
+        if isinstance(result, BaseException) and call.return_exceptions:
+            self.own(result)
+            right = type(result) is fate
+        else:
+            right = fate == "answered" and result == answer(item)
+        if not right:
+            self.complain(f"{item} was to be {fate}, and {call} got {result!r}")
+
+    def observe_error(self, call: Call, error: BaseException) -> str:
+        kind = type(error)
+        if kind in [self.fates.get(item) for item in call.items]:
+            return "failed"
+        if kind is DeadlineExceeded and call.deadline <= self.loop.time() + INSTANT:
+            return "expired"
+        if kind is QueueFull and (call.kind == "submit" or self.setup.when_full != "wait"):
+            return "rejected"
+        if kind is Closed and (self.closing or self.interrupted):
+            return "closed" if call.order else "refused"
+        self.complain(f"{call} got {error!r}")
+        return "failed"
+
+    def own(self, error: BaseException) -> None:
+        """No two callers have the same exception object, or are told of the same one behind theirs."""
+        for each in causes(error):
+            if id(each) in self.errors:
+                self.complain(f"callers share {each!r}")
+            self.errors[id(each)] = each
+
+    def observe_rest(self) -> None:
+        """Look at what must hold when nothing more can happen now."""
+        self.interrupted = False
+        statistics = self.batcher.statistics()
+        waiting = self.waiting()
+        self.flushed = [call for call in self.flushed if not set(waiting).isdisjoint(call.items)]
+        if statistics.waiting_for_room == 0 and statistics.queued != len(waiting):
+            self.complain(f"{waiting} wait, and {statistics.queued} are said to")
+        flying = [item for work in self.running for item in work.items if self.by_item[item].live]
+        if statistics.in_flight != len(flying):
+            self.complain(f"{flying} fly, and {statistics.in_flight} are said to")
+        late = [call for call in self.calls if call.live and call.deadline <= self.loop.time()]
+        if late:
+            self.complain(f"nobody told {late} that their time is up")
+        if waiting and len(self.running) < self.setup.slots:
+            self.observe_progress(waiting, statistics)
+        if not waiting and not self.running:
+            self.observe_idleness()
+        self.observe_closers()
+        self.observe_tally(statistics)
+        self.judge()
+
+    def observe_progress(self, waiting: list[int], statistics: Any) -> None:
+        """A slot is free and somebody waits: then there must be a reason to."""
+        oldest = min(self.by_item[item].arrived for item in waiting)
+        reasons = {
+            "full": len(waiting) >= self.batcher.max_batch_size or statistics.waiting_for_room,
+            "cost": self.is_costed() and sum(map(cost_of, waiting)) >= self.batcher.max_batch_cost,
+            "wait": self.loop.time() >= oldest + self.batcher.max_wait,
+            "flush": bool(self.flushed),
+            "close": self.closing,
+        }
+        if due := [reason for reason, holds in reasons.items() if holds]:
+            self.complain(f"{waiting} wait at {self.loop.time()}, with a free slot, though due: {due}")
+
+    def observe_idleness(self) -> None:
+        """Nobody waits: no timer is set any more but, if somebody just left, the one for the longest of the waits."""
+        if late := [timer for timer in self.loop.timers() if timer.when() > self.loop.time() + LONGEST_WAIT]:
+            self.complain(f"{late} are set though nobody waits")
+
+    def observe_closers(self) -> None:
+        for closer, until in self.closers:
+            if not closer.done() and (not self.running or self.loop.time() >= until):
+                self.complain("it does not close")
+            elif closer.done() and not closer.cancelled() and closer.exception():
+                self.complain(f"closing raised {closer.exception()!r}")
+        if any(closer.done() for closer, _ in self.closers):
+            if hanging := [call for call in self.calls if call.live]:
+                self.complain(f"closed, and nobody told {hanging}")
+
+    def observe_tally(self, statistics: Any) -> None:
+        """Each outcome is counted once; of those who left, and of the items of a map, the model does not know which."""
+        entered = [call for call in self.calls if call.order is not None]
+        unclear = sum(len(call.items) for call in entered if call.gone or call.kind == "map")
+        for outcome in OUTCOMES:
+            clear = sum(call.outcome == outcome for call in entered if not call.gone and call.kind != "map")
+            if not clear <= getattr(statistics, outcome) <= clear + unclear:
+                self.complain(f"{clear} to {clear + unclear} were {outcome}, not as in {statistics}")
+
+    def judge(self) -> None:
+        assert not self.wrong, "\n".join(self.wrong[:5])
+
+
+PASSES = st.integers(0, 3)
+TIMEOUTS = st.sampled_from([math.inf, math.inf, math.inf, 0.0, 0.003, 0.02, 3.0])
+# Some are smaller than any wait, and than any slack in one.
+SECONDS = st.sampled_from([0.0005, 0.001, 0.002, 0.005, 0.02, 0.5, 1.0, 5.0])
+ENDS = st.sampled_from(
+    ["answers", "answers", "answers", "error", "mixed", "cancellation", "base exception"]
+    + ["short", "long", "none", "dict", "string", "lazy"]
+)
+
+
+class Histories(RuleBasedStateMachine):
+    @initialize(setup=SETUPS)
+    def begin(self, setup):
+        self.yard = Yard(setup)
+        self.sound = True
+
+    @contextlib.contextmanager
+    def step(self):
+        """Do one thing; when it shows something wrong, only tidy up afterwards."""
+        sound, self.sound = self.sound, False
+        yield self.yard
+        self.sound = sound
+
+    def teardown(self):
+        yard = getattr(self, "yard", None)
+        if yard is None:
+            return
+        try:
+            if self.sound:
+                yard.end()
+        finally:
+            yard.give_up()
+
+    @rule(timeout=TIMEOUTS, passes=PASSES)
+    def call(self, timeout, passes):
+        with self.step() as yard:
+            yard.act(functools.partial(yard.start, yard.new_call("await", 1, timeout)), passes)
+
+    @rule(timeout=TIMEOUTS, passes=PASSES)
+    def submit(self, timeout, passes):
+        with self.step() as yard:
+            yard.act(functools.partial(yard.submit, yard.new_call("submit", 1, timeout)), passes)
+
+    @rule(size=st.integers(0, 7), timeout=TIMEOUTS, passes=PASSES, return_exceptions=st.booleans())
+    def map(self, size, timeout, passes, return_exceptions):
+        with self.step() as yard:
+            call = yard.new_call("map", size, timeout, return_exceptions=return_exceptions)
+            yard.act(functools.partial(yard.start, call), passes)
+
+    @precondition(lambda self: any(call.outcome is None for call in self.yard.calls))
+    @rule(data=st.data(), passes=PASSES)
+    def cancel(self, data, passes):
+        with self.step() as yard:
+            calls = [call for call in yard.calls if call.outcome is None]
+            call = calls[data.draw(st.integers(0, len(calls) - 1), "call")]
+            yard.act(functools.partial(yard.cancel, call), passes)
+
+    @precondition(lambda self: self.yard.running)
+    @rule(data=st.data(), how=ENDS, passes=PASSES)
+    def end_batch(self, data, how, passes):
+        with self.step() as yard:
+            work = yard.running[data.draw(st.integers(0, len(yard.running) - 1), "batch")]
+            yard.act(functools.partial(yard.finish, work, how), passes)
+
+    @rule(passes=PASSES)
+    def run(self, passes):
+        with self.step() as yard:
+            yard.run(passes)
+
+    @rule()
+    def settle(self):
+        with self.step() as yard:
+            yard.settle()
+
+    @rule(seconds=SECONDS, settled=st.booleans())
+    def advance(self, seconds, settled):
+        with self.step() as yard:
+            yard.advance(seconds)
+            if settled:
+                yard.settle()
+
+    @rule(size=st.integers(1, 5), passes=PASSES)
+    def change_size(self, size, passes):
+        with self.step() as yard:
+            yard.act(lambda: setattr(yard.batcher, "max_batch_size", size), passes)
+
+    @rule(wait=st.sampled_from(WAITS), passes=PASSES)
+    def change_wait(self, wait, passes):
+        with self.step() as yard:
+            yard.act(lambda: setattr(yard.batcher, "max_wait", wait), passes)
+
+    @rule(passes=PASSES)
+    def flush(self, passes):
+        with self.step() as yard:
+            yard.act(yard.flush, passes)
+
+    @precondition(lambda self: self.yard.closers)
+    @rule(data=st.data(), passes=PASSES)
+    def cancel_a_close(self, data, passes):
+        with self.step() as yard:
+            closer, _ = yard.closers[data.draw(st.integers(0, len(yard.closers) - 1), "closer")]
+            yard.act(closer.cancel, passes)
+
+    @rule(passes=PASSES)
+    def interrupt(self, passes):
+        with self.step() as yard:
+            yard.act(yard.interrupt, passes)
+
+    @precondition(lambda self: any(closer.done() for closer, _ in self.yard.closers))
+    @rule()
+    def enter_again(self):
+        with self.step() as yard:
+            yard.reopen()
+
+    @rule()
+    def go_on_in_another_loop(self):
+        with self.step() as yard:
+            yard.lose_loop()
+
+    @rule(drain=st.booleans(), timeout=st.sampled_from([math.inf, math.inf, 0.0, 0.01]), passes=PASSES)
+    def close(self, drain, timeout, passes):
+        with self.step() as yard:
+            yard.act(functools.partial(yard.close, drain, timeout), passes)
+
+
+def test_every_history_of_calls_and_faults_keeps_the_promises():
+    examples = int(os.environ.get("ASYNCBATCH_EXAMPLES", "200"))
+    # Making a history that failed shorter takes longer than a test should.
+    faulthandler.dump_traceback_later(600 + examples, exit=True)
+    many = settings(
+        max_examples=examples,
+        stateful_step_count=40,
+        deadline=None,
+        print_blob=True,
+        report_multiple_bugs=False,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Histories, settings=many)
