@@ -27,7 +27,7 @@ from .corpus import Index, library, questions, sources
 
 __all__ = ("Bar", "Row", "Run", "batched", "closing", "compare", "main", "one_by_one", "percentile", "table")
 
-Search: TypeAlias = Callable[[list[str]], Sequence[int]]
+_Search: TypeAlias = Callable[[list[str]], Sequence[int]]
 Row: TypeAlias = dict[str, Any]  # the figures of one method, as they are written to JSON: seconds, dollars, shares of 1
 
 _COUNTS = range(1, 1_000_001)  # a mistyped one shall not fill the memory
@@ -74,7 +74,7 @@ def _prepare(count: int) -> tuple[Index, list[str]]:
 # The three ways.
 
 
-def compare(search: Search, queries: Sequence[str], options: argparse.Namespace) -> list[Row]:
+def compare(search: _Search, queries: Sequence[str], options: argparse.Namespace) -> list[Row]:
     """Answer all queries in each way, and return the figures; the first row is one by one."""
     size, callers = options.max_batch_size, options.callers
     static = Batcher(search, max_batch_size=min(size, callers), max_wait=math.inf)  # more than callers cannot be waiting
@@ -93,7 +93,7 @@ def compare(search: Search, queries: Sequence[str], options: argparse.Namespace)
     return [_row(method, run, runs[0].answers, options.price_per_hour) for method, run in zip(methods, runs, strict=True)]
 
 
-async def one_by_one(search: Search, queries: Sequence[str], callers: int, on_answer: Callable[[], None]) -> Run:
+async def one_by_one(search: _Search, queries: Sequence[str], callers: int, on_answer: Callable[[], None]) -> Run:
     """Do what a service does that does not batch: call the function in its thread for each query by itself."""
     loop, times = asyncio.get_running_loop(), []
 
@@ -103,7 +103,7 @@ async def one_by_one(search: Search, queries: Sequence[str], callers: int, on_an
         times.append(perf_counter() - began)
         return answer
 
-    with ThreadPoolExecutor(1) as pool:  # a second thread would only contend for the cores, and makes it slower
+    with ThreadPoolExecutor(1) as pool:  # a second thread would contend with the first for the cores
         served = await _serve(lambda query: loop.run_in_executor(pool, call, query), queries, callers, on_answer)
     return Run(*served, sum(times))
 

@@ -1,6 +1,6 @@
 """The doorbell: an `asyncio.Queue` that counts what arrives, and wakes those who doze on it only when it matters.
 
-Counts are absolute (`admitted`, `gone`), so that arriving is one addition and one comparison with `_alarm`, below which
+Counts are absolute (`admitted`, `gone`), so that arriving is one addition and one comparison with `alarm`, below which
 nobody has to be woken and the queue is not full.
 """
 
@@ -28,7 +28,7 @@ class Doorbell(asyncio.Queue[Any]):
         self._loop = asyncio.get_running_loop()
         self._idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
         self._wake_at = math.inf
-        self._alarm = 0.0
+        self.alarm = 0.0
         super().__init__(bound)  # type: ignore[arg-type]  # inf is a size here, and compares as one
 
     def qsize(self) -> int:
@@ -93,4 +93,4 @@ class Doorbell(asyncio.Queue[Any]):
 
     def _set_alarm(self) -> None:
         full_at = self.gone + self._bound
-        self._alarm = -1 if self.watchful else min(full_at, self._wake_at)
+        self.alarm = -1 if self.watchful else min(full_at, self._wake_at)

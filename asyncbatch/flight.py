@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from . import scatter
@@ -21,6 +22,9 @@ __all__ = ("CURRENT", "Flight")
 
 CURRENT: ContextVar[Flight | None] = ContextVar("asyncbatch.flight", default=None)
 """The flight whose function is running here; set in the context that each batch gets."""
+
+
+_ARRIVED = attrgetter("arrived")
 
 
 class Flight:
@@ -48,9 +52,10 @@ class Flight:
         self.passengers: list[Passenger] = []
         self.items: list[Any] = []
         self.arrived = 0.0  # the sum of all times of arrival
-        self.oldest = math.inf  # the first of them
+        self.oldest = 0.0  # the first of them
         self.mixed = False  # whether portions of bulks may be among the passengers
         self.landed = self.stopped = False
+        self.aboard = self.size = 0
         self.error: str | None = None  # the name of what the whole batch failed with
         self._tally = tally
         self._task = task  # to cancel when nobody waits for the batch any more, if that stops the work
@@ -59,6 +64,7 @@ class Flight:
     def depart(self, now: float, reason: str) -> list[Any]:
         """Return the items, in a list that nobody else holds."""
         items, self.items = self.items, []
+        self.oldest = min(map(_ARRIVED, self.passengers))
         self.aboard = self.size = len(items)
         self._tally.started(reason, self.size, now * self.size - self.arrived, now - self.oldest)
         return items

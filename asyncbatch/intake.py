@@ -66,7 +66,7 @@ class IntakeQueue(Doorbell):
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
         self._queue: deque[Any] = deque()
         # Straight to C, as they are on every request's way; so the deque may be refilled, but never replaced.
-        self._put = self._queue.append  # type: ignore[method-assign, assignment]
+        self._put = self.put_last = self._queue.append  # type: ignore[method-assign, assignment]
         self._get = self._queue.popleft  # type: ignore[method-assign]
 
     def _peek(self) -> Any:
@@ -95,11 +95,11 @@ class IntakeQueue(Doorbell):
 
     def put_nowait(self, request: Any, waits: bool = False) -> None:
         """Take `request` in. When full: let it wait in the lobby if it `waits`, else raise what `overflow` makes."""
-        if self.admitted >= self._alarm:
-            self._attend(request, waits)
+        if self.admitted >= self.alarm:
+            self.attend(request, waits)
         else:
             self.admitted += 1
-            self._put(request)
+            self.put_last(request)
 
     def put_bulk(self, bulk: Bulk) -> None:
         """Take in what there is room for; the rest follows through the lobby, first come first served."""
@@ -113,7 +113,7 @@ class IntakeQueue(Doorbell):
         if bulk.waiting:
             self.ring()
 
-    def _attend(self, request: Any, waits: bool) -> None:
+    def attend(self, request: Any, waits: bool) -> None:
         """Take in an arrival that matters: one that wakes a resident, finds no room, or has a cost."""
         if self.watchful or not self._loop.is_running():
             self._check()
@@ -207,7 +207,7 @@ class IntakeQueue(Doorbell):
     def _board_singles(self, flight: Flight, limit: int) -> None:
         # The one loop over a batch on its way in: what the flight needs of each request is gathered here.
         queue, get, passengers, items = self._queue, self._get, flight.passengers, flight.items
-        arrived, oldest = 0.0, math.inf
+        arrived = 0.0
         while limit and queue:
             request = get()
             if request.place is None:
@@ -222,10 +222,9 @@ class IntakeQueue(Doorbell):
                 passengers.append(request)
                 items.append(request.item)
                 arrived += request.arrived
-                oldest = min(oldest, request.arrived)
                 limit -= 1
         self.gone += len(items)
-        flight.arrived, flight.oldest = arrived, oldest
+        flight.arrived = arrived
 
     def _board_measured(self, flight: Flight, limit: int, budget: float) -> None:
         flight.mixed = True
@@ -239,7 +238,6 @@ class IntakeQueue(Doorbell):
             flight.passengers.append(passenger)
             flight.items += passenger.items
             flight.arrived += passenger.arrived * size
-            flight.oldest = min(flight.oldest, passenger.arrived)
             spent += cost
             self.gone += size
         self.cost = self.cost - spent if self.qsize() else 0.0  # no drift of sums survives an empty queue

@@ -25,6 +25,7 @@ class _DeadlineQueue(IntakeQueue):
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
         self._queue: list[Any] = []  # type: ignore[assignment]
         self._sequence = count()
+        self.put_last = self._put
 
     def _put(self, request: Any) -> None:
         heapq.heappush(self._queue, (request.deadline, next(self._sequence), request))

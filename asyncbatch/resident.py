@@ -128,6 +128,7 @@ class Residents:
     async def _reside(self, place: int) -> None:
         slot, task = self._slots[place], asyncio.current_task()
         stops = task if slot.cancellable else None
+        flight: Flight | None = None
         try:
             while True:
                 failure = None if slot.available else await _prepared(slot)
@@ -136,11 +137,13 @@ class Residents:
                 if not reason:
                     break
                 await self._fly(flight, slot, now, reason, failure)
-                del flight, failure  # what a resident holds while it waits is kept alive
+                flight = failure = None  # what a resident holds while it waits is kept alive
                 if not self.queue.empty():
                     # A pass for the callers just answered: they may come straight back, and share the next batch.
                     await asyncio.sleep(0)
         finally:
+            if flight is not None:
+                flight.close(self._interrupted)  # whatever went wrong on the way, nobody aboard is left waiting
             self._retire(place)
 
     async def _board(self, flight: Flight) -> tuple[float, str]:

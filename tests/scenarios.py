@@ -266,6 +266,7 @@ class World(Workshop):
         self.loop = loop
         self.batcher: Any = None
         self.executor: Any = None
+        self.room = scenario.settings.get("queue", Fifo()).maxsize
         self.tasks: list[asyncio.Task[Any]] = []  # of the callers
         self.others: list[asyncio.Task[Any]] = []  # that must end well too
         self.ending: set[asyncio.Task[Any]] = set()  # the batcher's, that were cancelled and have not ended
@@ -395,7 +396,7 @@ class World(Workshop):
             statistics = self.batcher.statistics()
             if what := unbalanced(statistics):
                 self.complain(what)
-            if statistics.queued > self.scenario.settings.get("queue", Fifo()).maxsize:
+            if statistics.queued > self.room:
                 self.complain(f"more wait in the queue than it may hold: {statistics}")
 
     def check_rest(self, when: str) -> None:
@@ -457,12 +458,14 @@ def play(
     """Run `scenario`, with each of `faults` before the step of its number, if somebody calls by then."""
     loop = make_loop()
     world = World(scenario, loop)
-    faults = faults or {}
+    faults = faults or {0: lambda _: None}
+    first = min(faults)
 
     def before_step() -> None:
-        world.check_counts()
-        if loop.steps in faults and world.tasks:
-            faults[loop.steps](world)
+        if loop.steps >= first:  # up to there it is as without a fault
+            world.check_counts()
+            if loop.steps in faults and world.tasks:
+                faults[loop.steps](world)
 
     loop.before_step = before_step
     loop.set_exception_handler(lambda _, context: world.complain(f"logged: {context}"))

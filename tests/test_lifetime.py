@@ -214,7 +214,9 @@ async def test_closing_without_draining_still_waits_for_what_runs():
 async def test_past_its_timeout_closing_tells_everybody_and_stops_what_runs(drain):
     function = RecordingFunction(script=[asyncio.Event()])
     async with running(function, max_batch_size=1, queue=Fifo(2)) as batcher:
-        futures = [batcher.submit(item) for item in range(3)]
+        futures = [batcher.submit(0)]
+        await until(lambda: function.running)
+        futures += [batcher.submit(1), batcher.submit(2)]
         mapped = asyncio.create_task(outcome(batcher.map(range(4))))
         await asyncio.sleep(0)
         began = asyncio.get_running_loop().time()
@@ -352,25 +354,25 @@ async def test_a_hung_thread_does_not_hold_up_a_close_with_a_timeout():
         gate.set()
 
 
-@pytest.mark.parametrize("k", range(0, 12, 2))
-async def test_callers_that_leave_while_it_closes_do_no_harm(k):
+async def test_callers_that_leave_while_it_closes_do_no_harm():
     async def function(items):
         await passes(2)
         return items
 
-    async with running(function, max_batch_size=2, queue=Fifo(3)) as batcher:
-        tasks = [asyncio.create_task(outcome(batcher(item))) for item in range(6)]
-        await passes(2)
-        closing = asyncio.create_task(batcher.aclose())
-        await passes(k)
-        for task in tasks[::2]:
-            task.cancel()
-        await outcome(closing)
-        for item, task in enumerate(tasks):
-            with contextlib.suppress(asyncio.CancelledError):
-                result = await task
-                assert result == item or isinstance(result, (Closed, asyncio.CancelledError))
-        assert conserved(batcher)
+    for k in range(12):
+        async with running(function, max_batch_size=2, queue=Fifo(3)) as batcher:
+            tasks = [asyncio.create_task(outcome(batcher(item))) for item in range(6)]
+            await passes(2)
+            closing = asyncio.create_task(batcher.aclose())
+            await passes(k)
+            for task in tasks[::2]:
+                task.cancel()
+            await outcome(closing)
+            for item, task in enumerate(tasks):
+                with contextlib.suppress(asyncio.CancelledError):
+                    result = await task
+                    assert result == item or isinstance(result, Closed | asyncio.CancelledError), k
+            assert conserved(batcher), k
 
 
 async def test_an_imap_ends_when_the_batcher_closes():
@@ -394,8 +396,31 @@ async def test_a_sweep_of_an_idle_batcher_goes_unnoticed(executor):
             sweep()
             await passes()
             assert await outcome(batcher(1)) == 1
-            sweep()
             assert await outcome(batcher.map([1, 2])) == [1, 2]
+        assert conserved(batcher)
+
+
+async def test_a_sweep_of_a_batcher_that_has_not_begun_goes_unnoticed():
+    async with running(RecordingFunction()) as batcher:
+        sweep()  # in the step that entered it: its tasks never get to run
+        await passes()
+        for _ in range(3):
+            assert await outcome(batcher(1)) == 1
+        sweep()
+        await passes()
+        future = batcher.submit(2)
+        sweep()
+        assert await outcome(future) == 2 or isinstance(future.exception(), Closed)
+    assert batcher.closed
+
+
+async def test_whoever_calls_as_a_sweep_is_under_way_is_served_or_told():
+    async with running(RecordingFunction()) as batcher:
+        await passes()
+        for call in (batcher, lambda item: batcher.map([item]), batcher.submit):
+            sweep()
+            result = await outcome(call(1))
+            assert result in (1, [1]) or isinstance(result, Closed)
         assert conserved(batcher)
 
 
@@ -420,21 +445,23 @@ async def test_a_sweep_tells_who_waits_and_the_next_call_is_served():
         assert function.items == ["flying", "next"]
 
 
-@pytest.mark.parametrize("k", range(0, 14))
-async def test_a_sweep_at_whatever_pass_leaves_nobody_hanging(k):
+@pytest.mark.parametrize("slots", [1, 2])
+async def test_a_sweep_at_whatever_pass_leaves_nobody_hanging(slots):
     async def function(items):
         await passes(2)
         return items
 
-    async with running(function, max_batch_size=2, queue=Fifo(4), executor=InlineExecutor(2)) as batcher:
-        futures = [batcher.submit(item) for item in range(4)]
-        await passes(k)
-        sweep()
-        for item, future in enumerate(futures):
-            result = await outcome(future)
-            assert result == item or isinstance(result, Closed)
-        assert await outcome(batcher("next")) == "next"
-        assert conserved(batcher)
+    for k in range(14):
+        async with running(function, max_batch_size=2, queue=Fifo(4), executor=InlineExecutor(slots)) as batcher:
+            futures = [batcher.submit(item) for item in range(4)]
+            await passes(k)
+            sweep()
+            for item, future in enumerate(futures):
+                result = await outcome(future)
+                assert result == item or isinstance(result, Closed), k
+            await passes()
+            assert await outcome(batcher("next")) == "next", k
+            assert conserved(batcher), k
 
 
 async def test_a_swept_batcher_closes():
@@ -967,14 +994,13 @@ async def test_nothing_of_a_batch_is_kept_once_its_callers_have_it(executor):
                 del result
             await passes()
             if executor == "thread":
-                await batcher(None)  # a worker thread lets go of its last work as it takes the next
+                await batcher(Thing())  # a worker thread lets go of its last work as it takes the next
             assert len(seen) >= 20
             assert [ref for ref in seen[:20] if ref() is not None] == []
 
 
 async def test_a_future_that_is_kept_does_not_keep_its_item():
     async with running(RecordingFunction(lambda item: None)) as batcher:
-        batcher._function._result = lambda item: None
         item = Thing()
         seen = weakref.ref(item)
         future = batcher.submit(item)

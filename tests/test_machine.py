@@ -15,6 +15,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
@@ -47,8 +48,7 @@ from asyncbatch import (
 # A batch leaves this much before it is due at most: less is no time to a loop.
 INSTANT = 2e-6
 
-LONGEST_WAIT = 1.0
-WAITS = [0.0, 0.002, 0.005, LONGEST_WAIT, math.inf]
+WAITS = [0.0, 0.002, 0.005, 1.0, math.inf]
 
 OUTCOMES = ("succeeded", "failed", "cancelled", "expired", "rejected", "closed")
 
@@ -131,7 +131,6 @@ class Yard(Workshop):
         self.by_item: dict[int, Call] = {}
         self.fates: dict[int, Any] = {}  # what the function made of each item
         self.errors: dict[int, BaseException] = {}  # each that a caller got, by identity
-        self.flushed: list[Call] = []
         self.interrupted = False  # somebody cancelled the batcher's own tasks
         self.last_item = 0
         self.open(setup.make(self), setup.loop())
@@ -144,6 +143,7 @@ class Yard(Workshop):
         self.calls = []
         self.closers: list[tuple[asyncio.Task[None], float]] = []  # with the time at which each must have ended
         self.closing = False
+        self.flushed = -math.inf
         self.order = 0
         loop.run_until_complete(batcher.__aenter__())
 
@@ -256,7 +256,7 @@ class Yard(Workshop):
         call.future = self.loop.create_task(self.wait_for(call))
 
     def submit(self, call: Call) -> None:
-        full = len(self.waiting()) >= self.setup.maxsize
+        full = self.in_queue() >= self.setup.maxsize
         rejected = self.rejected()
         self.enter(call)
         try:
@@ -266,6 +266,11 @@ class Yard(Workshop):
             call.future.set_exception(error)
         if self.rejected() > rejected and not full:
             self.complain("a queue that was not full turned somebody away")
+
+    def in_queue(self) -> int:
+        """Return how many items may be in the queue: those whose callers were cancelled in this very pass, too."""
+        leaving = [call for call in self.calls if call.order is not None and call.gone and call.outcome is None]
+        return len(self.waiting()) + sum(len(call.items) for call in leaving)
 
     def rejected(self) -> int:
         futures = [call.future for call in self.calls if call.kind == "submit" and call.future is not None]
@@ -318,9 +323,10 @@ class Yard(Workshop):
     def inspect_haste(self, items: list[int]) -> None:
         """A batch that is not full may only leave when it is due."""
         calls = [self.by_item[item] for item in [*items, *self.waiting()]]
-        hurried = self.closing or self.flushed or self.setup.maxsize < math.inf or self.is_costed()
+        oldest = min(call.arrived for call in calls)
+        hurried = self.closing or oldest <= self.flushed or self.setup.maxsize < math.inf or self.is_costed()
         hurried = hurried or min(call.deadline for call in calls) < math.inf
-        due = min(call.arrived for call in calls) + self.batcher.max_wait
+        due = oldest + self.batcher.max_wait
         if len(items) < self.batcher.max_batch_size and not hurried and self.loop.time() < due - INSTANT:
             self.complain(f"{items} left before {due}")
 
@@ -329,7 +335,7 @@ class Yard(Workshop):
 
     def outcome(self, items: list[int], how: str) -> Any:
         """Return or raise what the function does, and note what that is for each of its items."""
-        raises = {"error": Boom, "cancellation": asyncio.CancelledError, "base exception": Ouch}
+        raises = {"error": Boom, "cancellation": asyncio.CancelledError, "exit": GeneratorExit, "base exception": Ouch}
         if how in raises:
             expected = Boom if how == "error" else RuntimeError
             self.fates.update(dict.fromkeys(items, expected))
@@ -354,7 +360,7 @@ class Yard(Workshop):
     def flush(self) -> None:
         with contextlib.suppress(Closed):
             self.batcher.flush()
-            self.flushed = [call for call in self.calls if call.live]
+            self.flushed = self.loop.time()
 
     def close(self, drain: bool, timeout: float) -> None:
         until = self.loop.time() + timeout
@@ -441,6 +447,9 @@ class Yard(Workshop):
         self.complain(f"{call} got {error!r}")
         return "failed"
 
+    def is_awaited(self, work: Work) -> bool:
+        return any(self.by_item[item].live for item in work.items)
+
     def own(self, error: BaseException) -> None:
         """No two callers have the same exception object, or are told of the same one behind theirs."""
         for each in causes(error):
@@ -453,7 +462,6 @@ class Yard(Workshop):
         self.interrupted = False
         statistics = self.batcher.statistics()
         waiting = self.waiting()
-        self.flushed = [call for call in self.flushed if not set(waiting).isdisjoint(call.items)]
         if statistics.waiting_for_room == 0 and statistics.queued != len(waiting):
             self.complain(f"{waiting} wait, and {statistics.queued} are said to")
         flying = [item for work in self.running for item in work.items if self.by_item[item].live]
@@ -464,8 +472,8 @@ class Yard(Workshop):
             self.complain(f"nobody told {late} that their time is up")
         if waiting and len(self.running) < self.setup.slots:
             self.observe_progress(waiting, statistics)
-        if not waiting and not self.running:
-            self.observe_idleness()
+        if self.setup.kind != "thread" and (dead := [work.items for work in self.running if not self.is_awaited(work)]):
+            self.complain(f"{dead} still run though all callers have left")
         self.observe_closers()
         self.observe_tally(statistics)
         self.judge()
@@ -477,16 +485,11 @@ class Yard(Workshop):
             "full": len(waiting) >= self.batcher.max_batch_size or statistics.waiting_for_room,
             "cost": self.is_costed() and sum(map(cost_of, waiting)) >= self.batcher.max_batch_cost,
             "wait": self.loop.time() >= oldest + self.batcher.max_wait,
-            "flush": bool(self.flushed),
+            "flush": oldest < self.flushed,
             "close": self.closing,
         }
         if due := [reason for reason, holds in reasons.items() if holds]:
             self.complain(f"{waiting} wait at {self.loop.time()}, with a free slot, though due: {due}")
-
-    def observe_idleness(self) -> None:
-        """Nobody waits: no timer is set any more but, if somebody just left, the one for the longest of the waits."""
-        if late := [timer for timer in self.loop.timers() if timer.when() > self.loop.time() + LONGEST_WAIT]:
-            self.complain(f"{late} are set though nobody waits")
 
     def observe_closers(self) -> None:
         for closer, until in self.closers:
@@ -516,7 +519,7 @@ TIMEOUTS = st.sampled_from([math.inf, math.inf, math.inf, 0.0, 0.003, 0.02, 3.0]
 # Some are smaller than any wait, and than any slack in one.
 SECONDS = st.sampled_from([0.0005, 0.001, 0.002, 0.005, 0.02, 0.5, 1.0, 5.0])
 ENDS = st.sampled_from(
-    ["answers", "answers", "answers", "error", "mixed", "cancellation", "base exception"]
+    ["answers", "answers", "answers", "error", "mixed", "cancellation", "exit", "base exception"]
     + ["short", "long", "none", "dict", "string", "lazy"]
 )
 
@@ -650,3 +653,40 @@ def test_every_history_of_calls_and_faults_keeps_the_promises():
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Histories, settings=many)
+
+
+def one_slot(maxsize: float = math.inf, when_full: str = "wait") -> Yard:
+    return Yard(Setup(SteppedLoop, Fifo, maxsize, when_full, 1, "inline", 1, 0.0, math.inf))
+
+
+def test_no_timer_is_set_for_callers_that_have_left():
+    yard = one_slot()
+    calls = [yard.new_call("await", 1, timeout) for timeout in (math.inf, 3600.0)]
+    for call in calls:
+        yard.start(call)
+    yard.settle()
+    yard.cancel(calls[1])
+    yard.finish_all()
+    yard.settle()
+    timers = yard.loop.timers()
+    yard.end()
+    yard.give_up()
+    assert not timers
+
+
+@pytest.mark.parametrize("when_full", ["wait", "reject", "evict"])
+def test_the_place_of_a_caller_that_is_cancelled_is_free_at_once(when_full):
+    yard = one_slot(2, when_full)
+    calls = [yard.new_call("await", 1, math.inf) for _ in range(3)]
+    late = yard.new_call("submit", 1, math.inf)
+    for call in calls:
+        yard.start(call)
+        yard.settle()
+    yard.act(functools.partial(yard.cancel, calls[2]), 0)
+    yard.act(functools.partial(yard.submit, late), 1)
+    for _ in calls:
+        yard.finish_all()
+        yard.settle()
+    yard.end()
+    yard.give_up()
+    assert [call.outcome for call in [*calls, late]] == ["succeeded", "succeeded", "cancelled", "succeeded"]
