@@ -3,13 +3,14 @@
     item -> request -> queue -> policy -> batch -> executor -> scatter -> caller
 
 General layout, in the order of imports; a room knows only those above it.
-    errors, parameters      what can go wrong, and what a setting may be
-    request, deadlines      what travels, and by when it must be answered
-    lobby, intake, queues   where it waits, and which goes next
-    policies, departures    when a batch leaves
-    executors, scatter      where the function runs, and who gets what came of it
-    flight, resident        one batch on its way, and the coroutines that fly it
-    lifetime, batcher       what users hold; in front of it decorator and sync
+    errors, parameters, function        what can go wrong, what a setting and a function may be
+    request, deadlines                  what travels, and by when it must be answered
+    scatter, flight                     who gets what came of a batch, and one batch on its way
+    doorbell, lobby, intake, queues     where requests wait, and which goes next
+    policies, departures, executors     when a batch leaves, and where it runs
+    resident                            the coroutines that fly it
+    lifetime, controls, imap, batcher   what users hold
+    decorator, sync                     and in front of it
 """
 
 from .batcher import Batcher

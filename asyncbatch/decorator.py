@@ -16,7 +16,7 @@ from .function import BatchClass, BatchFunction, ItemT, Outputs, ResultT
 if TYPE_CHECKING:
     from .metrics.statistics import Statistics
 
-__all__ = ("Batched", "batched")
+__all__ = ("Batched", "BatchedMethod", "Decorator", "batched")
 
 
 class Batched(Generic[ItemT, ResultT]):

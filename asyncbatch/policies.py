@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from . import parameters
 
-__all__ = ("Limits", "Outlook", "Policy", "SizeAndWait")
+__all__ = ("Limits", "Outlook", "Policy", "SizeAndWait", "latest_start")
 
 # Timers are whole milliseconds on either loop and fire up to two late; a deadline is met that much earlier.
 _TIMER_SLACK = 0.002

@@ -77,7 +77,6 @@ class Residents:
         self.queue.ring_all()
 
     def consider(self) -> None:
-        """Decide anew: a limit has changed."""
         self.queue.ring_all()
 
     @property
@@ -175,7 +174,7 @@ class Residents:
             self._deadlines.clear()  # nobody is left to be late
         return bool(flight.items)
 
-    async def _fly(self, flight: Flight, slot: Slot, now: float, reason: str, failure: Exception | None) -> None:
+    async def _fly(self, flight: Flight, slot: Slot, now: float, reason: str, failure: BaseException | None) -> None:
         context = Context()
         context.run(CURRENT.set, flight)
         self._flights.add(flight)
@@ -294,10 +293,14 @@ class Residents:
                 logger.exception("an observer of batcher %r raised on %s", self.name, type(event).__name__)
 
 
-async def _prepared(slot: Slot) -> Exception | None:
+async def _prepared(slot: Slot) -> BaseException | None:
     """Make the slot available, or return what its next batch fails with."""
     try:
         await slot.prepare()
-    except Exception as error:  # noqa: BLE001  # the user's constructor: its callers are told
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  # the user's constructor may raise anything: its callers are told
+        if isinstance(error, asyncio.CancelledError) and asyncio.current_task().cancelling():  # type: ignore[union-attr]
+            raise
         return error
     return None

@@ -413,9 +413,8 @@ class World(Workshop):
                 self.complain(f"{task} did not end well")
         if not all(slot.closed for slot in getattr(self.executor, "opened", ())):
             self.complain("a slot was not closed")
-        own = [id(each) for error in self.errors for each in causes(error)]
-        if len(own) != len(set(own)):
-            self.complain("callers share exception objects")
+        if shared := shared_errors(self.errors):
+            self.complain(f"callers share {shared}")
         if left := self.loop.leftovers():
             self.complain(f"left behind: {left}")
 
@@ -446,10 +445,27 @@ def leaves(error: BaseException) -> list[BaseException]:
     return [error]
 
 
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
+def chain(error: BaseException) -> dict[int, BaseException]:
+    """Return `error` and all that it was raised from, or while handling, by identity."""
+    found: dict[int, BaseException] = {}
+    todo: list[BaseException | None] = [error]
+    while todo:
+        each = todo.pop()
+        if each is not None and id(each) not in found:
+            found[id(each)] = each
+            todo += [each.__cause__, each.__context__]
+    return found
+
+
+def shared_errors(errors: Iterable[BaseException]) -> list[BaseException]:
+    """Return the exception objects that are in the hands of more than one of those who got `errors`."""
+    seen: dict[int, BaseException] = {}
+    shared = []
+    for error in errors:
+        mine = chain(error)
+        shared += [mine[each] for each in mine if each in seen]
+        seen.update(mine)
+    return shared
 
 
 def play(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextvars import Context
 
-__all__ = ("FuturesExecutor", "ThreadExecutor")
+__all__ = ("FuturesExecutor", "FuturesSlot", "ThreadExecutor", "ThreadSlot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,11 @@ class FuturesSlot:
         call = (
             (_answer_plainly, self._function, items) if self._in_process else (context.run, _answer, self._function, items)
         )
-        ok, outcome = await asyncio.get_running_loop().run_in_executor(self, *call)  # type: ignore[arg-type]
-        self._running = None  # nothing of the batch is kept
+        try:
+            ok, outcome = await asyncio.get_running_loop().run_in_executor(self, *call)  # type: ignore[arg-type]
+        finally:
+            if self._running is not None and self._running.done():
+                self._running = None  # nothing of the batch is kept
         try:
             if not ok:
                 raise outcome

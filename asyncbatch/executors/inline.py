@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
     from contextvars import Context
 
-__all__ = ("InlineExecutor", "drive")
+__all__ = ("InlineExecutor", "InlineSlot", "drive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,11 @@ class InlineSlot:
         self.available = not inspect.isclass(function)
 
     async def prepare(self) -> None:
-        self._function = self._function()
+        self._function = _called(self._function)
         self.available = True
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
-        try:
-            outputs = context.run(self._function, items)
-        except GeneratorExit as error:
-            raise RuntimeError("the batch function raised GeneratorExit") from error
+        outputs = context.run(_called, self._function, items)
         if type(outputs) is CoroutineType or inspect.isawaitable(outputs):
             outputs = await drive(outputs, context)
         return outputs  # type: ignore[no-any-return]
@@ -85,6 +82,13 @@ def drive(awaitable: Awaitable[Any], context: Context) -> Generator[Any, Any, An
             raise
         except BaseException as error:  # noqa: BLE001  # whatever is thrown in belongs to the coroutine
             step, value = coroutine.throw, error
+
+
+def _called(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except GeneratorExit as error:
+        raise RuntimeError("the batch function raised GeneratorExit") from error
 
 
 async def _awaiting(awaitable: Awaitable[Any]) -> Any:
