@@ -129,7 +129,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             else:
                 queue.attend(request, True)
         try:
-            return await future
+            return await future  # type: ignore[no-any-return]
         except BaseException:
             request.leave("cancelled")
             del request, future  # or the exception, this frame and the future would keep each other alive

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .deadlines import Deadlines
 from .departures import Departures
 from .errors import Closed, NotRunning, QueueFull
+from .executors.slot import prepared
 from .flight import CURRENT, Flight
 from .metrics.events import BatchEnded, BatchStarted
 from .metrics.statistics import Statistics, Tally
@@ -130,7 +131,7 @@ class Residents:
         flight: Flight | None = None
         try:
             while True:
-                failure = None if slot.available else await _prepared(slot)
+                failure = None if slot.available else await prepared(slot)
                 flight = Flight(self, self._tally, stops)
                 now, reason = await self._board(flight)
                 if not reason:
@@ -291,16 +292,3 @@ class Residents:
                 observer(event)
             except Exception:
                 logger.exception("an observer of batcher %r raised on %s", self.name, type(event).__name__)
-
-
-async def _prepared(slot: Slot) -> BaseException | None:
-    """Make the slot available, or return what its next batch fails with."""
-    try:
-        await slot.prepare()
-    except GeneratorExit:
-        raise
-    except BaseException as error:  # noqa: BLE001  # the user's constructor may raise anything: its callers are told
-        if isinstance(error, asyncio.CancelledError) and asyncio.current_task().cancelling():  # type: ignore[union-attr]
-            raise
-        return error
-    return None

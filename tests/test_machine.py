@@ -390,9 +390,9 @@ class Yard(Workshop):
         return [item for call in self.calls if self.is_wanted(call) for item in call.items if item not in self.ran]
 
     def is_wanted(self, call: Call) -> bool:
-        """The first error ends a map, before its caller can tell."""
+        """Whether it waits for a batch: not if its time is up, or it is a map with an error, though nobody was told yet."""
         failed = any(self.fates.get(item, "answered") != "answered" for item in call.items)
-        return call.live and (call.return_exceptions or not failed)
+        return call.live and call.deadline > self.loop.time() and (call.return_exceptions or not failed)
 
     def observe(self) -> None:
         """Look at what must hold after every pass of the loop."""

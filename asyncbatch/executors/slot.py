@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextvars import Context
 
-__all__ = ("Executor", "Slot")
+__all__ = ("Executor", "Slot", "prepared")
 
 
 class Slot(Protocol):
@@ -42,3 +43,16 @@ class Executor(Protocol):
     def open(self, function: Callable[..., Any], name: str) -> Sequence[Slot]:
         """Make the slots for one batcher. Raises `TypeError` if `function` cannot run there."""
         raise NotImplementedError
+
+
+async def prepared(slot: Slot) -> BaseException | None:
+    """Make the slot available, or return what its next batch fails with."""
+    try:
+        await slot.prepare()
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # the user's constructor may raise anything: its callers are told
+        if isinstance(error, asyncio.CancelledError) and asyncio.current_task().cancelling():  # type: ignore[union-attr]
+            raise
+        return error
+    return None
