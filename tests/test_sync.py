@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import warnings
 import weakref
 
@@ -52,6 +53,12 @@ def in_threads(call, items):
 
     with concurrent.futures.ThreadPoolExecutor(len(items)) as pool:
         return [future.result(PATIENCE) for future in [pool.submit(kept, item) for item in items]]
+
+
+def until(condition):
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() < began + PATIENCE
 
 
 def error_of(future):
@@ -217,7 +224,7 @@ def test_a_future_that_is_cancelled_leaves_the_queue():
         function.wait()
         left, stays = batcher.submit(2), batcher.submit(3)
         assert left.cancel()
-        assert batcher.statistics().queued == 1
+        until(lambda: batcher.statistics().queued == 1)
         function.gate.set()
         assert [first.result(PATIENCE), stays.result(PATIENCE)] == [1, 3]
         assert function.batches == [[1], [3]]
@@ -402,10 +409,9 @@ def test_every_thread_that_waits_is_told_when_it_closes():
     with running(function, max_batch_size=1, queue=Fifo(2)) as batcher:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             waiting = [pool.submit(batcher, item) for item in range(6)]
-            waiting += [pool.submit(batcher.map, [7, 8]), pool.submit(batcher.map, [9])]
+            waiting += [pool.submit(batcher.map, [7]), pool.submit(batcher.map, [8])]
             function.wait()
-            while batcher.statistics().submitted + batcher.statistics().waiting_for_room < 9:
-                pass
+            until(lambda: batcher.statistics().waiting_for_room == 5)
             batcher.close(drain=False, timeout=0)
             assert [type(error_of(future)) for future in waiting] == [Closed] * 8
         function.gate.set()
