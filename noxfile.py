@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -11,6 +13,8 @@ nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)  # from the classifiers
+if (running := f"{sys.version_info.major}.{sys.version_info.minor}") not in PYTHONS:
+    PYTHONS.append(running)  # so that there is always one to test with
 
 
 def group(name: str) -> list[str]:
@@ -37,7 +41,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed package; versions that are not found are skipped, and said so."""
     session.install(".", *group("test"))
-    session.run("python", "-X", "dev", "-m", "pytest", *session.posargs)
+    session.run("python", "-P", "-X", "dev", "-m", "pytest", *session.posargs)
 
 
 @nox.session

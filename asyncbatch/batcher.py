@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterable, Callable, Hashable, Iterable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, Literal, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
 
 import anyio
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import AsyncGenerator
 
+    from .keywords import Details, Reading
     from .metrics.events import Observer
 
 __all__ = ("Batcher",)
@@ -182,23 +183,11 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
 
     @overload
     async def map(
-        self,
-        items: Iterable[ItemT],
-        *,
-        return_exceptions: Literal[False] = ...,
-        timeout: float = ...,
-        priority: float = ...,
-        key: Hashable = ...,
+        self, items: Iterable[ItemT], *, return_exceptions: Literal[False] = ..., **details: Unpack[Details]
     ) -> list[ResultT]: ...
     @overload
     async def map(
-        self,
-        items: Iterable[ItemT],
-        *,
-        return_exceptions: bool,
-        timeout: float = ...,
-        priority: float = ...,
-        key: Hashable = ...,
+        self, items: Iterable[ItemT], *, return_exceptions: bool, **details: Unpack[Details]
     ) -> list[ResultT | BaseException]: ...
     async def map(
         self,
@@ -238,6 +227,18 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             del bulk, future
             raise
 
+    @overload
+    def imap(
+        self,
+        source: Iterable[ItemT] | AsyncIterable[ItemT],
+        *,
+        return_exceptions: Literal[False] = ...,
+        **reading: Unpack[Reading],
+    ) -> AsyncGenerator[ResultT, None]: ...
+    @overload
+    def imap(
+        self, source: Iterable[ItemT] | AsyncIterable[ItemT], *, return_exceptions: bool, **reading: Unpack[Reading]
+    ) -> AsyncGenerator[ResultT | BaseException, None]: ...
     def imap(
         self,
         source: Iterable[ItemT] | AsyncIterable[ItemT],

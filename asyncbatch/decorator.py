@@ -8,12 +8,13 @@ import copy
 import functools
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack, overload
 
 from .batcher import Batcher
 from .function import BatchClass, BatchFunction, ItemT, Outputs, ResultT
 
 if TYPE_CHECKING:
+    from .keywords import Details, Options, Reading
     from .metrics.statistics import Statistics
 
 __all__ = ("Batched", "BatchedMethod", "Decorator", "batched")
@@ -42,7 +43,7 @@ class Batched(Generic[ItemT, ResultT]):
         """Return the result for `item`; see `Batcher.__call__`."""
         return await self._batcher()(item, timeout=timeout, priority=priority, key=key)
 
-    def submit(self, item: ItemT, **details: Any) -> asyncio.Future[ResultT]:
+    def submit(self, item: ItemT, **details: Unpack[Details]) -> asyncio.Future[ResultT]:
         """Return a future of the result for `item`; see `Batcher.submit`."""
         future = self._batcher().submit(item, **details)
         if self._instance is not None:
@@ -51,20 +52,40 @@ class Batched(Generic[ItemT, ResultT]):
 
     @overload
     async def map(
-        self, items: Iterable[ItemT], *, return_exceptions: Literal[False] = ..., **details: Any
+        self, items: Iterable[ItemT], *, return_exceptions: Literal[False] = ..., **details: Unpack[Details]
     ) -> list[ResultT]: ...
     @overload
     async def map(
-        self, items: Iterable[ItemT], *, return_exceptions: bool, **details: Any
+        self, items: Iterable[ItemT], *, return_exceptions: bool, **details: Unpack[Details]
     ) -> list[ResultT | BaseException]: ...
-    async def map(self, items: Iterable[ItemT], **options: Any) -> list[Any]:
+    async def map(
+        self, items: Iterable[ItemT], *, return_exceptions: bool = False, **details: Unpack[Details]
+    ) -> list[Any]:
         """Return the results for all `items`, in order; see `Batcher.map`."""
-        results: list[Any] = await self._batcher().map(items, **options)
-        return results
+        return await self._batcher().map(items, return_exceptions=return_exceptions, **details)
 
-    async def imap(self, source: Iterable[ItemT] | AsyncIterable[ItemT], **options: Any) -> AsyncGenerator[ResultT, None]:
+    @overload
+    def imap(
+        self,
+        source: Iterable[ItemT] | AsyncIterable[ItemT],
+        *,
+        return_exceptions: Literal[False] = ...,
+        **reading: Unpack[Reading],
+    ) -> AsyncGenerator[ResultT, None]: ...
+    @overload
+    def imap(
+        self, source: Iterable[ItemT] | AsyncIterable[ItemT], *, return_exceptions: bool, **reading: Unpack[Reading]
+    ) -> AsyncGenerator[ResultT | BaseException, None]: ...
+    async def imap(
+        self,
+        source: Iterable[ItemT] | AsyncIterable[ItemT],
+        *,
+        return_exceptions: bool = False,
+        **reading: Unpack[Reading],
+    ) -> AsyncGenerator[Any, None]:
         """Iterate over the results for `source`; see `Batcher.imap`."""
-        async with contextlib.aclosing(self._batcher().imap(source, **options)) as results:
+        generator = self._batcher().imap(source, return_exceptions=return_exceptions, **reading)
+        async with contextlib.aclosing(generator) as results:
             async for result in results:
                 yield result
 
@@ -160,7 +181,9 @@ class Decorator(Protocol):
     def __call__(self, function: BatchClass[ItemT, ResultT], /) -> Batched[ItemT, ResultT]: ...
     @overload
     def __call__(
-        self, function: Callable[[Any, list[ItemT]], Outputs[ResultT] | Awaitable[Outputs[ResultT]]], /
+        self,
+        function: Callable[[Any, list[ItemT]], Outputs[ResultT | Exception] | Awaitable[Outputs[ResultT | Exception]]],
+        /,
     ) -> BatchedMethod[ItemT, ResultT]: ...
 
 
@@ -170,10 +193,10 @@ def batched(function: BatchFunction[ItemT, ResultT], /) -> Batched[ItemT, Result
 def batched(function: BatchClass[ItemT, ResultT], /) -> Batched[ItemT, ResultT]: ...
 @overload
 def batched(
-    function: Callable[[Any, list[ItemT]], Outputs[ResultT] | Awaitable[Outputs[ResultT]]], /
+    function: Callable[[Any, list[ItemT]], Outputs[ResultT | Exception] | Awaitable[Outputs[ResultT | Exception]]], /
 ) -> BatchedMethod[ItemT, ResultT]: ...
 @overload
-def batched(**options: Any) -> Decorator: ...
+def batched(**options: Unpack[Options]) -> Decorator: ...
 def batched(function: Any = None, /, **options: Any) -> Any:
     """Make a function that takes one item of a function that takes a list of them.
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-__all__ = ("BatchClass", "BatchFunction", "Outputs", "is_async", "name_of")
+__all__ = ("BatchClass", "BatchFunction", "Outputs", "is_async", "is_class", "name_of")
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -15,13 +15,16 @@ ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 
 class Outputs(Protocol[ResultT_co]):
-    """What a batch function returns: as many results as it was given items, in a list, a tuple, an array, ..."""
+    """What a batch function returns: as many results as it was given items, in a list, a tuple, an array, ...
+
+    An `Exception` may stand for a result; its caller gets it raised, so that it is no part of the result type.
+    """
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[ResultT_co]: ...
 
 
-BatchFunction: TypeAlias = Callable[[list[ItemT]], Outputs[ResultT] | Awaitable[Outputs[ResultT]]]
+BatchFunction: TypeAlias = Callable[[list[ItemT]], Outputs[ResultT | Exception] | Awaitable[Outputs[ResultT | Exception]]]
 """A function of a list of items."""
 
 BatchClass: TypeAlias = Callable[[], BatchFunction[ItemT, ResultT]]
@@ -41,6 +44,11 @@ def _behind_partials(function: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(function, functools.partial):
         function = function.func
     return function
+
+
+def is_class(function: Callable[..., Any]) -> bool:
+    """Whether `function` is a class, to be built once in each worker; a partial of one gives it its arguments."""
+    return inspect.isclass(_behind_partials(function))
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -102,7 +102,8 @@ class Lifetime:
         self._residents.begin_close(drain=drain)
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        if self.__dict__.get("_state") != "open" or sys.is_finalizing():
+        # Not by way of __dict__: making one here keeps all that is in it from this collection.
+        if getattr(self, "_state", "new") != "open" or sys.is_finalizing():
             return
         if self._warns:
             _warn(f"batcher {self.name!r} was not closed; write `async with`", ResourceWarning, source=self, stacklevel=2)

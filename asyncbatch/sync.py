@@ -17,13 +17,14 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack, overload
 
 from . import batcher as _batcher
 from .errors import Closed, WouldDeadlock
 from .function import BatchClass, BatchFunction, ItemT, ResultT
 
 if TYPE_CHECKING:
+    from .keywords import Details, Options
     from .metrics.statistics import Statistics
 
 __all__ = ("Batcher",)
@@ -37,7 +38,9 @@ class Batcher(Generic[ItemT, ResultT]):
     `with` closes it. One that is left open ends with the process. After a fork, the child begins anew.
     """
 
-    def __init__(self, function: BatchFunction[ItemT, ResultT] | BatchClass[ItemT, ResultT], **options: Any) -> None:
+    def __init__(
+        self, function: BatchFunction[ItemT, ResultT] | BatchClass[ItemT, ResultT], **options: Unpack[Options]
+    ) -> None:
         self._make: Callable[[], _batcher.Batcher[ItemT, ResultT]] = lambda: _batcher.Batcher(function, **options)
         self.name = self._make().name  # so that wrong options are told now
         self._closed = False
@@ -54,18 +57,26 @@ class Batcher(Generic[ItemT, ResultT]):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(drain=kind is None)
 
-    def __call__(self, item: ItemT, *, timeout: float = float("inf"), **details: Any) -> ResultT:
+    def __call__(self, item: ItemT, **details: Unpack[Details]) -> ResultT:
         """Return the result for `item`; blocks the calling thread. Raises as `asyncbatch.Batcher.__call__` does."""
-        return self._wait(self.submit(item, timeout=timeout, **details))
+        return self._wait(self.submit(item, **details))
 
-    def submit(self, item: ItemT, **details: Any) -> concurrent.futures.Future[ResultT]:
+    def submit(self, item: ItemT, **details: Unpack[Details]) -> concurrent.futures.Future[ResultT]:
         """Return a future of the result for `item`; it waits for room in the queue, and cancelling it is leaving."""
         return self._send(lambda batcher: batcher(item, **details))
 
-    def map(self, items: Iterable[ItemT], **options: Any) -> list[ResultT]:
+    @overload
+    def map(
+        self, items: Iterable[ItemT], *, return_exceptions: Literal[False] = ..., **details: Unpack[Details]
+    ) -> list[ResultT]: ...
+    @overload
+    def map(
+        self, items: Iterable[ItemT], *, return_exceptions: bool, **details: Unpack[Details]
+    ) -> list[ResultT | BaseException]: ...
+    def map(self, items: Iterable[ItemT], *, return_exceptions: bool = False, **details: Unpack[Details]) -> list[Any]:
         """Return the results for all `items`, in order; see `asyncbatch.Batcher.map`."""
         items = list(items)
-        return self._wait(self._send(lambda batcher: batcher.map(items, **options)))
+        return self._wait(self._send(lambda batcher: batcher.map(items, return_exceptions=return_exceptions, **details)))
 
     def flush(self) -> None:
         """Let all that waits now leave without further waiting."""

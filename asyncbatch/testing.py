@@ -91,7 +91,7 @@ class RecordingFunction:
 
     - a number: take that many seconds;
     - an exception, or a class of one: raise it;
-    - an `asyncio.Event`: hang until it is set;
+    - an event of asyncio or anyio: hang until it is set;
     - a callable: return what it returns for the list of items, whatever that is.
 
     `batches` are the items of each batch that began; `times` are when each began, on the loop's clock; `running` and
@@ -135,8 +135,9 @@ class RecordingFunction:
         step = next(self._script, None)
         if isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException)):
             raise step
-        if isinstance(step, asyncio.Event):
-            await step.wait()
+        wait = getattr(step, "wait", None)
+        if wait is not None:
+            await wait()
         elif callable(step):
             given: Callable[[list[Any]], Any] = step
             return given(items)

@@ -25,7 +25,7 @@ ROOMS = """
     policies departures
     executors.slot executors.inline executors.futures executors
     resident
-    lifetime controls imap batcher
+    lifetime controls imap keywords batcher
     decorator sync
     testing
     corpus demo __main__

@@ -15,6 +15,7 @@ import asyncbatch.sync
 import asyncbatch.testing
 from asyncbatch import Batcher, batched
 from asyncbatch.executors import Executor
+from asyncbatch.keywords import Details, Options
 
 MODULES = {name: importlib.import_module(name) for _, name, _ in pkgutil.walk_packages(asyncbatch.__path__, "asyncbatch.")}
 PUBLIC = {"asyncbatch": asyncbatch, **{name: each for name, each in MODULES.items() if hasattr(each, "__all__")}}
@@ -112,6 +113,11 @@ def test_the_parameters_of_a_batcher():
     assert function.name == "function"
     assert {each.name: each.default for each in rest} == PARAMETERS
     assert {each.kind for each in rest} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_the_types_of_keywords_name_them_all():
+    assert Options.__annotations__.keys() == PARAMETERS.keys()
+    assert Details.__annotations__.keys() == {"timeout", "priority", "key"}
 
 
 def test_the_parameters_of_a_call():

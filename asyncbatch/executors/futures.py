@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asyncbatch import parameters
-from asyncbatch.function import is_async
+from asyncbatch.function import is_async, is_class
 
 from .inline import drive
 
@@ -61,9 +61,9 @@ class FuturesExecutor:
 
     def open(self, function: Callable[..., Any], name: str) -> Sequence[FuturesSlot]:  # noqa: ARG002
         _refuse_async(function, type(self.executor).__name__)
-        if inspect.isclass(function):
+        if is_class(function):
             raise TypeError(
-                f"{type(self.executor).__name__} cannot keep an instance of {function.__name__} in each worker; "
+                f"{type(self.executor).__name__} cannot keep an instance of {name} in each worker; "
                 "pass a function, or run the class in a ThreadExecutor or ProcessExecutor"
             )
         # `_max_workers` is private, but the standard pools, loky and mpi4py all have it, and nothing public tells.
@@ -121,7 +121,7 @@ class ThreadSlot(FuturesSlot):
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         super().__init__(concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix=name), function)
-        self._built = not inspect.isclass(function)
+        self._built = not is_class(function)
 
     @property
     def available(self) -> bool:

@@ -9,6 +9,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from asyncbatch import parameters
+from asyncbatch.function import is_class
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -41,7 +42,7 @@ class InlineSlot:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self.available = not inspect.isclass(function)
+        self.available = not is_class(function)
 
     async def prepare(self) -> None:
         self._function = _called(self._function)

@@ -1,0 +1,47 @@
+"""The keywords of the public calls, as types for those that pass them on: a misspelt one is found before anything runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    import concurrent.futures
+    from collections.abc import Callable, Hashable, Iterable
+
+    from .executors import Executor
+    from .imap import OnProgress
+    from .intake import Discipline
+    from .metrics.events import Observer
+    from .policies import Policy
+
+__all__ = ("Details", "Options", "Reading")
+
+
+class Details(TypedDict, total=False):
+    """Those of every call; see `Batcher.__call__`."""
+
+    timeout: float
+    priority: float
+    key: Hashable
+
+
+class Reading(Details, total=False):
+    """Those of `Batcher.imap`, but for `return_exceptions`."""
+
+    ordered: bool
+    read_ahead: int | None
+    on_progress: OnProgress | None
+
+
+class Options(TypedDict, total=False):
+    """Those of `Batcher` itself."""
+
+    max_batch_size: int
+    max_wait: float
+    max_batch_cost: float
+    cost: Callable[[Any], float] | None
+    policy: Policy | None
+    queue: Discipline | None
+    executor: str | Executor | concurrent.futures.Executor | None
+    name: str | None
+    observers: Iterable[Observer]
