@@ -267,7 +267,10 @@ class IntakeQueue(Doorbell):
             self._sweep()
             self._dead = 0
         self._admit()
-        self._set_alarm()
+        if self.empty():
+            self.ring()  # a resident may have set timers for those who are gone
+        else:
+            self._set_alarm()
 
     def clear(self, error: Callable[[], Exception], outcome: str) -> None:
         """Fail all who wait, for a place in a batch or for room, each with an error of its own."""

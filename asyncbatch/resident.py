@@ -156,6 +156,8 @@ class Residents:
                 return now, reason
             if departures.closing and queue.empty():
                 return now, ""
+            if self._timed and queue.empty() and not queue.lobby:
+                self._deadlines.clear()  # nobody is left to be late
             getter = queue.doze(departures.enough(), wait)
             try:
                 timed_out = await getter
@@ -171,8 +173,6 @@ class Residents:
         self.queue.board(flight, self._limits.max_batch_size, self._limits.max_batch_cost)
         if self._departures.flushing:
             self._departures.left(len(flight.items))
-        if self._timed and self.queue.empty():
-            self._deadlines.clear()  # nobody is left to be late
         return bool(flight.items)
 
     async def _fly(self, flight: Flight, slot: Slot, now: float, reason: str, failure: BaseException | None) -> None:
@@ -190,9 +190,9 @@ class Residents:
             flight.deliver(await slot.run(items, context))
         except asyncio.CancelledError as error:
             self._cancelled(flight, error)
-        except GeneratorExit:
-            raise  # the loop is gone, and with it everybody who could wait
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and asyncio.current_task(self.loop) not in self._tasks.values():
+                raise  # not the function's: this coroutine is being closed, the loop is gone, and nobody can wait
             flight.fail(error)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise  # on the loop they end the loop, but nobody is left waiting

@@ -135,9 +135,8 @@ class RecordingFunction:
         step = next(self._script, None)
         if isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException)):
             raise step
-        wait = getattr(step, "wait", None)
-        if wait is not None:
-            await wait()
+        if step is not None and hasattr(step, "wait"):
+            await step.wait()
         elif callable(step):
             given: Callable[[list[Any]], Any] = step
             return given(items)

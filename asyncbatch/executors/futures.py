@@ -59,7 +59,7 @@ class FuturesExecutor:
         if self.concurrency is not None:
             parameters.count("concurrency", self.concurrency)
 
-    def open(self, function: Callable[..., Any], name: str) -> Sequence[FuturesSlot]:  # noqa: ARG002
+    def open(self, function: Callable[..., Any], name: str) -> Sequence[FuturesSlot]:
         _refuse_async(function, type(self.executor).__name__)
         if is_class(function):
             raise TypeError(
