@@ -97,6 +97,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         self._time = residents.loop.time
         self._loop = residents.loop
         self._future = residents.loop.create_future
+        self._runs = residents.loop.is_running
         return residents
 
     def __repr__(self) -> str:
@@ -117,7 +118,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         batcher's own function calls it and no slot is left. An item whose caller is cancelled may have run already.
         """
         # What every request costs stands in these lines, spelled out: a call to a helper is a tenth of the whole.
-        if get_ident() != self._thread or timeout is not _INF or priority or key is not None or self._unusual:
+        usual = timeout is _INF and not priority and key is None and not self._unusual
+        if not usual or get_ident() != self._thread or not self._runs():
             future, request = self._enter(item, True, timeout, priority, key)
         else:
             if CURRENT.get() is not None:
@@ -158,6 +160,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
     ) -> tuple[asyncio.Future[Any], Request]:
         if get_ident() != self._thread:
             raise self._refusal()
+        if not self._runs():
+            raise self._elsewhere()
         if CURRENT.get() is not None:
             self._refuse_deadlock()
         future, now = self._future(), self._time()

@@ -76,7 +76,6 @@ class Flight:
             self._deadlines = Deadlines(loop, self.batcher.name, lambda each: each.place is not self)
             for each in urgent:
                 self._deadlines.watch(each)
-                each.drop_item()  # rows of the queue's deadlines may outlive the flight, and must not keep it
 
     def discard(self, request: Passenger, outcome: str) -> None:
         """Note that one caller left; when none is left the work is stopped, if it can be."""

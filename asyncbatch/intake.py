@@ -221,6 +221,7 @@ class IntakeQueue(Doorbell):
                 request.place = flight
                 passengers.append(request)
                 items.append(request.item)
+                request.item = None  # a caller that keeps its future keeps the request, and must not keep this
                 arrived += request.arrived
                 limit -= 1
         self.gone += len(items)
@@ -237,6 +238,7 @@ class IntakeQueue(Doorbell):
             passenger.place = flight
             flight.passengers.append(passenger)
             flight.items += passenger.items
+            passenger.drop_item()
             flight.arrived += passenger.arrived * size
             spent += cost
             self.gone += size

@@ -91,7 +91,8 @@ class Lifetime:
             if not self._in_own_flight():
                 await self._residents.ended(timeout)
         elif loop.is_closed():
-            self._shut(drain=False)
+            self._state, self._thread = "closed", None
+            self._residents.abandon()
         else:
             raise NotRunning(f"batcher {self.name!r} must be closed in the event loop it was entered in")
 
@@ -136,6 +137,12 @@ class Lifetime:
         return NotRunning(
             f"batcher {self.name!r} was called from another thread than its event loop's; "
             "call it there, or use asyncbatch.sync.Batcher, which threads can share"
+        )
+
+    def _elsewhere(self) -> NotRunning:
+        return NotRunning(
+            f"batcher {self.name!r} belongs to another event loop; enter a batcher in each loop, "
+            "or call it from threads through asyncbatch.sync"
         )
 
 

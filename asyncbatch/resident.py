@@ -8,6 +8,7 @@ ends, because somebody cancelled all tasks for example, tells those who wait, an
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 from contextvars import Context
@@ -126,7 +127,8 @@ class Residents:
     # The street.
 
     async def _reside(self, place: int) -> None:
-        slot, task = self._slots[place], asyncio.current_task()
+        slot = self._slots[place]
+        task: Any = asyncio.current_task()
         stops = task if slot.cancellable else None
         flight: Flight | None = None
         try:
@@ -144,7 +146,7 @@ class Residents:
         finally:
             if flight is not None:
                 flight.close(self._interrupted)  # whatever went wrong on the way, nobody aboard is left waiting
-            self._retire(place)
+            self._retire(place, task)
 
     async def _board(self, flight: Flight) -> tuple[float, str]:
         """Fill `flight` once a batch may leave; return the time, and why it leaves, or "" when the batcher has closed."""
@@ -205,8 +207,9 @@ class Residents:
         self._tally.ended(seconds)
         if self._observers:
             self._emit(BatchEnded(self.name, flight.size, seconds, flight.error))
-        if flight.stopped:
-            asyncio.current_task().uncancel()  # type: ignore[union-attr]  # only ever called by a resident
+        task: Any = asyncio.current_task(self.loop)
+        while task is not None and task.cancelling():
+            task.uncancel()  # ours, or one that the function swallowed: it is over with this flight
 
     def _cancelled(self, flight: Flight, error: asyncio.CancelledError) -> None:
         """Tell apart who cancelled the function: somebody outside, we ourselves, or it leaked an inner cancellation."""
@@ -236,13 +239,22 @@ class Residents:
             resident = self._reside(place)
             task = self.loop.create_task(resident, name=f"asyncbatch {self.name}", context=Context())
             self._tasks[place] = task
+            # One that is cancelled before its first step never gets to its own `finally`.
+            task.add_done_callback(functools.partial(self._bury, place))
+            # Where a loop is dropped without being closed there is nobody left to be told.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         self._missing.clear()
         self.queue.be_watchful(False)
 
-    def _retire(self, place: int) -> None:
-        self._tasks.pop(place, None)
-        if self.loop.is_closed():
+    def _bury(self, place: int, task: asyncio.Task[None]) -> None:
+        self._retire(place, task)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            logger.error("the task of batcher %r failed; the next call starts it anew", self.name, exc_info=error)
+
+    def _retire(self, place: int, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(place) is not task or self.loop.is_closed():
             return
+        del self._tasks[place]
         if not self._departures.closing:
             self._missing.add(place)
             self.queue.be_watchful(True)

@@ -78,7 +78,7 @@ class FuturesSlot:
 
     def __init__(self, pool: concurrent.futures.Executor, function: Callable[..., Any]) -> None:
         self._pool = pool
-        self._function = function
+        self._function: Any = function
         self._in_process = not isinstance(pool, concurrent.futures.ThreadPoolExecutor)
         self._running: concurrent.futures.Future[Any] | None = None
 
@@ -113,7 +113,7 @@ class FuturesSlot:
         return self._running
 
     def close(self) -> None:
-        pass
+        self._function = None  # what was built here goes, however long the batcher is kept
 
 
 class ThreadSlot(FuturesSlot):
@@ -136,6 +136,7 @@ class ThreadSlot(FuturesSlot):
             self._function, self._built = outcome, True
 
     def close(self) -> None:
+        super().close()
         self._pool.shutdown(wait=False)
 
 

@@ -41,7 +41,7 @@ class InlineSlot:
     cancellable = True
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+        self._function: Any = function
         self.available = not is_class(function)
 
     async def prepare(self) -> None:
@@ -55,7 +55,7 @@ class InlineSlot:
         return outputs  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        pass
+        self._function = None  # what was built here goes, however long the batcher is kept
 
 
 @types.coroutine
