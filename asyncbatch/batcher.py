@@ -74,8 +74,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         self._discipline = Fifo() if queue is None else parameters.instance("queue", queue, Fifo, "Fifo(maxsize=1024)")
         self._executor = resolve(executor, function)
         self.name = name_of(function) if name is None else parameters.instance("name", name, str, "'embed'")
-        self._observers = tuple(observers)
-        parameters.callables(**{f"observers[{i}]": observer for i, observer in enumerate(self._observers)})
+        self._observers = parameters.observers(observers)
         # Whether a request needs more than its item: then it takes the longer way.
         self._scoped = self._discipline.uses_deadlines or getattr(policy, "uses_deadlines", False)
         self._unusual = self._cost is not None or self._scoped
@@ -118,7 +117,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         batcher's own function calls it and no slot is left. An item whose caller is cancelled may have run already.
         """
         # What every request costs stands in these lines, spelled out: a call to a helper is a tenth of the whole.
-        usual = timeout is _INF and not priority and key is None and not self._unusual
+        usual = timeout is _INF and priority == 0 and key is None and not self._unusual
         if not usual or get_ident() != self._thread or not self._runs():
             future, request = self._enter(item, True, timeout, priority, key)
         else:
@@ -165,7 +164,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         if CURRENT.get() is not None:
             self._refuse_deadlock()
         future, now = self._future(), self._time()
-        if timeout is _INF and not priority and key is None and not self._unusual:
+        if timeout is _INF and priority == 0 and key is None and not self._unusual:
             request = Request(item, future, now, self._queue)
         else:
             details = self._details(now, timeout, priority, key)

@@ -105,6 +105,7 @@ class IntakeQueue(Doorbell):
         """Take in what there is room for; the rest follows through the lobby, first come first served."""
         self._check()
         if self._when_full == "reject" and (self.full() or self.lobby):
+            self._tally.turn_away("rejected", bulk.waiting)
             raise self._overflow()
         self.lobby.append(bulk)
         bulk.place = self
@@ -127,6 +128,7 @@ class IntakeQueue(Doorbell):
                 victim.fail(self._overflow(), "rejected")
             self._add(request)
         else:
+            self._tally.turn_away("rejected", 1)
             raise self._overflow()
 
     def _add(self, request: Any) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import TypeVar
 
-__all__ = ("amount", "callables", "cost", "count", "instance", "number", "seconds")
+__all__ = ("amount", "callables", "cost", "count", "instance", "number", "observers", "seconds")
 
 T = TypeVar("T")
 
@@ -53,6 +54,13 @@ def callables(**named: object) -> None:
     for name, value in named.items():
         if not callable(value) and (value is not None or name == "function"):
             raise TypeError(f"{name} must be callable, not {_seen(value)}")
+
+
+def observers(value: Iterable[T]) -> tuple[T, ...]:
+    """Return `value` as a tuple of callables."""
+    if not isinstance(value, Iterable) or not all(map(callable, each := tuple(value))):
+        raise TypeError(f"observers must be a list of callables, not {_seen(value)}; write for example observers=[print]")
+    return each
 
 
 def instance(name: str, value: T, kind: type, example: str) -> T:

@@ -24,7 +24,17 @@ _NAMED: dict[str, Callable[[], Executor]] = {"inline": InlineExecutor, "thread":
 
 
 def resolve(executor: Any, function: Callable[..., Any]) -> Executor:
-    """Return the executor that `executor` names or is; the default is inline for what is async, else a thread."""
+    """Return the executor that `executor` names or is; the default is inline for what is async, else a thread.
+
+    Raises `TypeError` if it cannot run `function`.
+    """
+    resolved = _resolved(executor, function)
+    if hasattr(resolved, "accept"):
+        resolved.accept(function)
+    return resolved
+
+
+def _resolved(executor: Any, function: Callable[..., Any]) -> Executor:
     if executor is None:
         executor = "inline" if is_async(function) else "thread"
     if isinstance(executor, str):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asyncbatch import parameters
-from asyncbatch.function import is_async, is_class
+from asyncbatch.function import is_async, is_class, name_of
 
 from .inline import drive
 
@@ -39,8 +39,11 @@ class ThreadExecutor:
     def __post_init__(self) -> None:
         parameters.count("workers", self.workers)
 
-    def open(self, function: Callable[..., Any], name: str) -> Sequence[ThreadSlot]:
+    def accept(self, function: Callable[..., Any]) -> None:
+        """Raise `TypeError` if `function` cannot run here."""
         _refuse_async(function, "a thread")
+
+    def open(self, function: Callable[..., Any], name: str) -> Sequence[ThreadSlot]:
         return [ThreadSlot(function, f"asyncbatch {name} {i}") for i in range(self.workers)]
 
 
@@ -59,13 +62,16 @@ class FuturesExecutor:
         if self.concurrency is not None:
             parameters.count("concurrency", self.concurrency)
 
-    def open(self, function: Callable[..., Any], name: str) -> Sequence[FuturesSlot]:
+    def accept(self, function: Callable[..., Any]) -> None:
+        """Raise `TypeError` if `function` cannot run here."""
         _refuse_async(function, type(self.executor).__name__)
         if is_class(function):
             raise TypeError(
-                f"{type(self.executor).__name__} cannot keep an instance of {name} in each worker; "
-                "pass a function, or run the class in a ThreadExecutor or ProcessExecutor"
+                f"{type(self.executor).__name__} cannot keep an instance of {name_of(function)} in each worker; "
+                "pass a function, or run the class in a ThreadExecutor"
             )
+
+    def open(self, function: Callable[..., Any], name: str) -> Sequence[FuturesSlot]:  # noqa: ARG002
         # `_max_workers` is private, but the standard pools, loky and mpi4py all have it, and nothing public tells.
         concurrency: int = self.concurrency or getattr(self.executor, "_max_workers", None) or 1
         return [FuturesSlot(self.executor, function) for _ in range(concurrency)]
