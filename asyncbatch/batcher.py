@@ -69,7 +69,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         super().__init__(Limits(max_batch_size, max_wait, max_batch_cost))
         parameters.callables(function=function, cost=cost, policy=policy)
         self._function = function
-        self._cost = cost if cost is not None or max_batch_cost == _INF else _one
+        self._cost = cost
         self._policy = policy
         self._discipline = Fifo() if queue is None else parameters.instance("queue", queue, Fifo, "Fifo(maxsize=1024)")
         self._executor = resolve(executor, function)
@@ -277,7 +277,3 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             return_exceptions=return_exceptions,
             on_progress=on_progress,
         )
-
-
-def _one(item: object) -> float:  # noqa: ARG001
-    return 1.0

@@ -68,10 +68,11 @@ class Departures:
         return self._consult(now)
 
     def _filled(self) -> str:
-        limits, queue = self._limits, self._queue
-        if queue.admitted - queue.gone >= limits.max_batch_size or queue.lobby.line:
-            return "full"  # also where a queue without room cannot fill the batch any further
-        if self._costed and queue.cost >= limits.max_batch_cost:
+        queue = self._queue
+        waiting = queue.admitted - queue.gone
+        if waiting >= self._limits.max_batch_size or waiting >= queue.bound:  # no room is as good as full
+            return "full"
+        if (queue.cost if self._costed else waiting) >= self._limits.max_batch_cost:
             return "cost"
         return ""
 
@@ -80,7 +81,7 @@ class Departures:
         waiting = self._queue.admitted - self._queue.gone
         if not waiting or self._policy is not None or self._costed:
             return 1
-        return max(1, self._limits.max_batch_size - waiting)
+        return max(1, int(min(self._limits.max_batch_size, self._limits.max_batch_cost, self._queue.bound)) - waiting)
 
     def flush(self) -> None:
         """Let all that waits now leave without further waiting."""

@@ -24,7 +24,7 @@ class Doorbell(asyncio.Queue[Any]):
         self.admitted = 0  # items that ever came in, and of these
         self.gone = 0  # those that were taken or left
         self.watchful = self._always = watchful
-        self._bound = bound
+        self.bound = bound
         self._loop = asyncio.get_running_loop()
         self._idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
         self._wake_at = math.inf
@@ -38,7 +38,7 @@ class Doorbell(asyncio.Queue[Any]):
         return self.admitted == self.gone
 
     def full(self) -> bool:
-        return self.qsize() >= self._bound
+        return self.qsize() >= self.bound
 
     def doze(self, more: float, timeout: float) -> asyncio.Future[bool]:
         """Return a future: False once `more` further items are in, or at a `ring`; True if `timeout` seconds came first."""
@@ -92,5 +92,5 @@ class Doorbell(asyncio.Queue[Any]):
         self._set_alarm()
 
     def _set_alarm(self) -> None:
-        full_at = self.gone + self._bound
+        full_at = self.gone + self.bound
         self.alarm = -1 if self.watchful else min(full_at, self._wake_at)

@@ -81,8 +81,8 @@ class Flight:
         """Note that one caller left; when none is left the work is stopped, if it can be."""
         if self.landed:
             return
-        self._tally.count(outcome, request.size)
         self.aboard -= request.size
+        self._tally.count(outcome, request.size)
         if not self.aboard and self._task is not None:
             # Not at once: the function itself may have cancelled its last caller, in the step that is running.
             self._task.get_loop().call_soon(self.stop)
@@ -117,10 +117,10 @@ class Flight:
         tally = self._tally
         tally.succeeded += succeeded
         tally.failed += failed
-        if left := self.aboard - succeeded - failed:  # cancelled in this very pass, and not resumed yet
-            tally.count("cancelled", left)
+        left, self.aboard = self.aboard - succeeded - failed, 0
         self.landed = True
-        self.aboard = 0
+        if left:  # cancelled in this very pass, and not resumed yet
+            tally.count("cancelled", left)
         self.passengers = []
         self._task = None
 

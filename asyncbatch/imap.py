@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -40,13 +39,14 @@ async def results(
     """
     window = _Window(submit, read_ahead, ordered=ordered)
     feeder = asyncio.create_task(window.feed(source))
-    began, done, failed = time.monotonic(), 0, 0
+    clock = asyncio.get_running_loop().time
+    began, done, failed = clock(), 0, 0
     try:
         while (future := await window.next()) is not None:
             error = None if future.cancelled() else future.exception()
             done, failed = done + 1, failed + (error is not None)
             if on_progress is not None:
-                on_progress(Progress(done, failed, len(window.waiting), time.monotonic() - began))
+                on_progress(Progress(done, failed, len(window.waiting), clock() - began))
             yield error if error is not None and return_exceptions else future.result()
         await feeder  # raises what the source raised, after the results of what it gave
     finally:

@@ -118,15 +118,14 @@ class IntakeQueue(Doorbell):
         """Take in an arrival that matters: one that wakes a resident, finds no room, or has a cost."""
         if self.watchful or not self._loop.is_running():
             self._check()
-        if self.admitted - self.gone < self._bound and (not self.lobby.line or self.lobby.first() is None):
+        if self.admitted - self.gone < self.bound and (not self.lobby.line or self.lobby.first() is None):
             self._add(request)
         elif waits and self._when_full == "wait":
             self.lobby.append(request)
             self.ring()  # a queue that is smaller than a batch will not fill one
         elif self._when_full == "evict":
-            if (victim := self._victim()) is not None:
-                victim.fail(self._overflow(), "rejected")
             self._add(request)
+            self._victim().fail(self._overflow(), "rejected")  # which may be the newcomer itself
         else:
             self._tally.turn_away("rejected", 1)
             raise self._overflow()
@@ -151,7 +150,7 @@ class IntakeQueue(Doorbell):
                 self._add(self.lobby.popleft())
 
     def _extend(self, bulk: Bulk) -> None:
-        size = int(min(bulk.waiting, self._bound - self.qsize()))
+        size = int(min(bulk.waiting, self.bound - self.qsize()))
         if not bulk.size:  # there was no entry yet, or it was used up
             self._bulks += 1
             self._put(bulk)
@@ -261,12 +260,12 @@ class IntakeQueue(Doorbell):
         if isinstance(request, Bulk) and request.waiting:
             self.lobby.discard(request, outcome)
         if size := request.size:
-            self._tally.count(outcome, size)
             self.gone += size
             self._dead += 1
             self._bulks -= isinstance(request, Bulk)
             if self._costed:
                 self.cost = self.cost - _cost_of(request) if self.qsize() else 0.0
+            self._tally.count(outcome, size)
         if self._dead > max(SWEEP_AT, len(self._queue) // 2):
             self._sweep()
             self._dead = 0

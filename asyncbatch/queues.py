@@ -44,7 +44,8 @@ class _DeadlineQueue(IntakeQueue):
         heapq.heapify(self._queue)
 
     def _victim(self) -> Any:
-        return max(row for row in self._queue if row[2].place is not None)[2]
+        live = (row for row in self._queue if row[2].place is not None)
+        return max(live, key=lambda row: (row[0], -row[1]))[2]
 
     def oldest(self) -> float:
         return min((row[2].arrived for row in self._queue if row[2].place is not None), default=math.inf)

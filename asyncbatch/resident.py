@@ -53,6 +53,7 @@ class Residents:
         self.name = name
         self.loop = asyncio.get_running_loop()
         self._limits = limits
+        self._costed = costed
         self._slots = slots
         self._observers = tuple(observers)
         self._tally = tally = Tally(self._emit if observers else None, name)
@@ -172,7 +173,11 @@ class Residents:
     def _fill(self, flight: Flight, now: float) -> bool:
         if self._timed:
             self._deadlines.expire(now)
-        self.queue.board(flight, self._limits.max_batch_size, self._limits.max_batch_cost)
+        limits = self._limits
+        size = limits.max_batch_size
+        if not self._costed and limits.max_batch_cost < size:
+            size = max(1, int(limits.max_batch_cost))  # each item costs 1
+        self.queue.board(flight, size, limits.max_batch_cost)
         if self._departures.flushing:
             self._departures.left(len(flight.items))
         return bool(flight.items)
@@ -204,7 +209,7 @@ class Residents:
 
     def _arrive(self, flight: Flight, seconds: float) -> None:
         self._flights.discard(flight)
-        self._tally.ended(seconds)
+        self._tally.ended(seconds, flight.size)
         if self._observers:
             self._emit(BatchEnded(self.name, flight.size, seconds, flight.error))
         task: Any = asyncio.current_task(self.loop)

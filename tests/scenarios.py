@@ -10,8 +10,10 @@ import asyncio
 import collections
 import contextlib
 import functools
+import itertools
 import math
 import sys
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -64,6 +66,7 @@ class Workshop:
         self.batches: list[list[Any]] = []
         self.ran: set[Any] = set()
         self.wrong: list[str] = []
+        self.patient = True  # nobody has a reason to cancel what runs in a thread
 
     def complain(self, what: str) -> None:
         self.wrong.append(what)
@@ -129,7 +132,12 @@ class WorkshopSlot:
         if self.cancellable:
             return await self._shop.function(items)
         self._work = self._shop.begin(items, detached=True)
-        await asyncio.wait([self._work.end])
+        try:
+            await asyncio.wait([self._work.end])
+        except asyncio.CancelledError:
+            if self._shop.patient:
+                self._shop.complain("what runs in a thread was cancelled, though that does not stop it")
+            raise
         return self._work.end.result()()
 
     def close(self) -> None:
@@ -158,6 +166,8 @@ class SteppedLoop(VirtualClockLoop):
         super().__init__(patience=0)
         self.steps = 0
         self.before_step: Callable[[], None] = lambda: None
+        self._counter = itertools.count()
+        self._births: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
         self._ready = _Ready(self)  # what the base class runs from, one handle after the other
 
     def step(self) -> None:
@@ -182,14 +192,23 @@ class SteppedLoop(VirtualClockLoop):
     def next_timer(self) -> float:
         return min((timer.when() for timer in self.timers()), default=math.inf)
 
+    def create_task(self, coroutine: Any, **details: Any) -> Any:
+        task = super().create_task(coroutine, **details)
+        self._births[task] = next(self._counter)
+        return task
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Return the tasks that have not ended, in the order in which they came to be."""
+        return sorted(asyncio.all_tasks(self), key=self._births.__getitem__)
+
     def leftovers(self) -> list[Any]:
-        return [*asyncio.all_tasks(self), *self.timers()]
+        return [*self.tasks(), *self.timers()]
 
     def end(self) -> None:
         """Close, whatever is left."""
         self.before_step = lambda: None
         self.set_exception_handler(lambda _, __: None)
-        for task in asyncio.all_tasks(self):
+        for task in self.tasks():
             task.cancel()
         with contextlib.suppress(RuntimeError):
             self.settle()
@@ -351,6 +370,9 @@ class World(Workshop):
         self.excuse_all_but({item for work in self.running for item in work.items}, self.entered if drain else ())
         if timeout < math.inf:
             self.excuse_all_but()
+            self.patient = False
+        if not drain:
+            self.gone.update(self.entered - self.ran)
         self.others.append(self.loop.create_task(self._close(drain, timeout)))
 
     async def _close(self, drain: bool, timeout: float) -> None:
@@ -359,8 +381,9 @@ class World(Workshop):
 
     def cancel_residents(self) -> None:
         """Cancel every task of the batcher, as a sweep over all tasks does."""
+        self.patient = False
         self.excused.update(self.entered)
-        self.ending = {task for task in asyncio.all_tasks(self.loop) if task.get_name() == "asyncbatch it"}
+        self.ending = {task for task in self.loop.tasks() if task.get_name() == "asyncbatch it"}
         for task in self.ending:
             task.add_done_callback(self.ending.discard)
             task.cancel()

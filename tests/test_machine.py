@@ -110,6 +110,7 @@ class Call:
     order: int | None = None  # its place among those who came in
     arrived: float = 0.0
     gone: bool = False  # its caller was cancelled
+    evicted: bool = False  # it had to leave for another
     outcome: str | None = None
 
     @property
@@ -131,7 +132,7 @@ class Yard(Workshop):
         self.by_item: dict[int, Call] = {}
         self.fates: dict[int, Any] = {}  # what the function made of each item
         self.errors: dict[int, BaseException] = {}  # each that a caller got, by identity
-        self.interrupted = False  # somebody cancelled the batcher's own tasks
+        self.interrupted = False  # the batcher's own tasks were cancelled in this very moment
         self.last_item = 0
         self.open(setup.make(self), setup.loop())
 
@@ -141,9 +142,12 @@ class Yard(Workshop):
         self.batcher, self.loop = batcher, loop
         self.loop.set_exception_handler(lambda _, context: self.complain(f"logged: {context}"))
         self.calls = []
-        self.closers: list[tuple[asyncio.Task[None], float]] = []  # with the time at which each must have ended
+        self.closers: list[tuple[Any, float]] = []  # with the time at which each must have ended
         self.closing = False
-        self.flushed = -math.inf
+        self.doomed: set[int] = set()  # items that waited when it closed without draining
+        self.flushed = -math.inf  # when that was asked for last
+        self.patient = True  # nobody has a reason to cancel what runs in threads
+        self.maimed = False  # some of the batcher's own tasks were cancelled, and nobody has called since
         self.order = 0
         loop.run_until_complete(batcher.__aenter__())
 
@@ -244,6 +248,7 @@ class Yard(Workshop):
         if not self.closing:
             self.order += 1
             call.order = self.order
+            self.maimed = self.interrupted
         call.arrived = self.loop.time()
 
     async def wait_for(self, call: Call) -> Any:
@@ -253,11 +258,16 @@ class Yard(Workshop):
         return await self.batcher(call.items[0], timeout=call.timeout)
 
     def start(self, call: Call) -> None:
-        call.future = self.loop.create_task(self.wait_for(call))
+        if call.kind == "submit":
+            self.submit(call)
+        else:
+            call.future = self.loop.create_task(self.wait_for(call))
 
     def submit(self, call: Call) -> None:
         full = self.in_queue() >= self.setup.maxsize
         rejected = self.rejected()
+        if self.setup.when_full == "evict" and full and not self.closing and not self.interrupted:
+            self.expect_eviction()
         self.enter(call)
         try:
             call.future = self.batcher.submit(call.items[0], timeout=call.timeout)
@@ -266,6 +276,16 @@ class Yard(Workshop):
             call.future.set_exception(error)
         if self.rejected() > rejected and not full:
             self.complain("a queue that was not full turned somebody away")
+
+    def expect_eviction(self) -> None:
+        """Note who is to be evicted for the next arrival, if that is clear: nobody is leaving, and no map waits."""
+        calls = [call for call in self.calls if call.order is not None and call.outcome is None]
+        waiting = [call for call in calls if not self.ran.issuperset(call.items)]
+        unclear = any(call.gone or call.kind == "map" or call.timeout <= self.loop.time() - call.arrived for call in waiting)
+        if waiting and len(waiting) == self.setup.maxsize and not unclear:
+            by_deadline = self.setup.discipline is EarliestDeadline
+            victim = max(waiting, key=self.urgency_of) if by_deadline else min(waiting, key=self.urgency_of)
+            victim.evicted = True
 
     def in_queue(self) -> int:
         """Return how many items may be in the queue: those whose callers were cancelled in this very pass, too."""
@@ -304,31 +324,44 @@ class Yard(Workshop):
             self.complain(f"{item} ran after its caller had left: {call}")
         if call.deadline <= self.loop.time():
             self.complain(f"{item} ran after its deadline")
+        if item in self.doomed:
+            self.complain(f"{item} ran though it closed without draining")
 
     def inspect_order(self, items: list[int]) -> None:
         """First in, first out; among those who wait in the queue, the earliest deadline first."""
         mine = [self.urgency(item) for item in items]
         if mine != sorted(mine):
             self.complain(f"{items} are out of order")
-        # Who waits for room goes later, however urgent; who was told of an interruption may still seem to wait.
-        if self.setup.maxsize == math.inf and not self.interrupted:
-            others = [self.urgency(item) for item in self.waiting() if item not in items]
-            if others and min(others) < max(mine):
-                self.complain(f"{items} overtook others: {mine}, {others}")
+        others = [self.urgency(item) for item in self.waiting() if item not in items]
+        if others and min(others) < max(mine) and self.is_order_known():
+            self.complain(f"{items} overtook others: {mine}, {others}")
+
+    def is_order_known(self) -> bool:
+        """Not while some who seem to wait were just evicted or told of an interruption; nor who waits for room."""
+        has_lobby = self.setup.discipline is EarliestDeadline and self.setup.maxsize < math.inf
+        return not has_lobby and not self.interrupted and self.setup.when_full != "evict"
 
     def urgency(self, item: int) -> tuple[float, int, int]:
-        call = self.by_item[item]
-        return (call.deadline if self.setup.discipline is EarliestDeadline else 0, call.order or 0, item)
+        return (*self.urgency_of(self.by_item[item]), item)
+
+    def urgency_of(self, call: Call) -> tuple[float, int]:
+        return (call.deadline if self.setup.discipline is EarliestDeadline else 0, call.order or 0)
 
     def inspect_haste(self, items: list[int]) -> None:
         """A batch that is not full may only leave when it is due."""
-        calls = [self.by_item[item] for item in [*items, *self.waiting()]]
+        waiting = {*items, *self.waiting()}
+        calls = [self.by_item[item] for item in waiting]
         oldest = min(call.arrived for call in calls)
-        hurried = self.closing or oldest <= self.flushed or self.setup.maxsize < math.inf or self.is_costed()
-        hurried = hurried or min(call.deadline for call in calls) < math.inf
-        due = oldest + self.batcher.max_wait
-        if len(items) < self.batcher.max_batch_size and not hurried and self.loop.time() < due - INSTANT:
-            self.complain(f"{items} left before {due}")
+        reasons = {
+            "full": len(items) >= self.batcher.max_batch_size or len(waiting) > self.setup.maxsize,
+            "cost": self.is_costed() and sum(map(cost_of, waiting)) >= self.batcher.max_batch_cost,
+            "wait": self.loop.time() >= oldest + self.batcher.max_wait - INSTANT,
+            "flush": oldest <= self.flushed,
+            "deadline": min(call.deadline for call in calls) < math.inf,
+            "close": self.closing,
+        }
+        if not any(reasons.values()):
+            self.complain(f"{items} left without a reason, while {waiting} waited since {oldest}")
 
     def finish(self, work: Work, how: str) -> None:
         work.finish(functools.partial(self.outcome, work.items, how))
@@ -357,27 +390,39 @@ class Yard(Workshop):
 
     # The batcher's own lifetime.
 
-    def flush(self) -> None:
-        with contextlib.suppress(Closed):
+    def adjust(self, setting: str, *value: float) -> None:
+        if value:
+            setattr(self.batcher, setting, *value)
+        elif not self.closing:
             self.batcher.flush()
             self.flushed = self.loop.time()
 
     def close(self, drain: bool, timeout: float) -> None:
-        until = self.loop.time() + timeout
-        self.closers.append((self.loop.create_task(self._close(drain, timeout)), until))
+        self.loop.create_task(self._close(drain, timeout))
 
     async def _close(self, drain: bool, timeout: float) -> None:
         self.closing = True
+        self.closers.append((asyncio.current_task(), self.loop.time() + timeout))
+        self.patient = self.patient and timeout == math.inf
+        if not drain:
+            self.doomed.update(self.waiting())
         await self.batcher.aclose(drain=drain, timeout=timeout)
         statistics = self.batcher.statistics()
         if statistics.queued or statistics.in_flight or statistics.waiting_for_room:
             self.complain(f"closed while somebody waits: {statistics}")
 
-    def interrupt(self) -> None:
-        """Cancel the batcher's own tasks, as who cancels all tasks does."""
-        self.interrupted = True
-        for task in asyncio.all_tasks(self.loop):
-            if task.get_name() == "asyncbatch it":
+    def cancel_closers(self) -> None:
+        self.patient = self.patient and not self.closers
+        for closer, _ in self.closers:
+            closer.cancel()
+
+    def interrupt(self, *numbers: int) -> None:
+        """Cancel the batcher's own tasks, as who cancels all tasks does; or only some of them."""
+        self.interrupted = self.maimed = True
+        self.patient = False
+        residents = [task for task in self.loop.tasks() if task.get_name() == "asyncbatch it"]
+        for number, task in enumerate(residents):
+            if not numbers or number in numbers:
                 task.cancel()
 
     # What is seen.
@@ -414,6 +459,8 @@ class Yard(Workshop):
             if not call.gone:
                 self.complain(f"nobody cancelled {call}")
             return "cancelled"
+        if call.evicted and type(future.exception()) is not QueueFull:
+            self.complain(f"{call} was not evicted")
         if error := future.exception():
             self.own(error)
             return self.observe_error(call, error)
@@ -461,6 +508,9 @@ class Yard(Workshop):
         """Look at what must hold when nothing more can happen now."""
         self.interrupted = False
         statistics = self.batcher.statistics()
+        in_flight = f"{len(self.running)} of {self.setup.slots} batches in flight"
+        if self.setup.kind != "thread" and not self.closing and in_flight not in repr(self.batcher):
+            self.complain(f"{in_flight}, and it is {self.batcher!r}")
         waiting = self.waiting()
         if statistics.waiting_for_room == 0 and statistics.queued != len(waiting):
             self.complain(f"{waiting} wait, and {statistics.queued} are said to")
@@ -470,7 +520,7 @@ class Yard(Workshop):
         late = [call for call in self.calls if call.live and call.deadline <= self.loop.time()]
         if late:
             self.complain(f"nobody told {late} that their time is up")
-        if waiting and len(self.running) < self.setup.slots:
+        if waiting and len(self.running) < (1 if self.maimed else self.setup.slots):
             self.observe_progress(waiting, statistics)
         if self.setup.kind != "thread" and (dead := [work.items for work in self.running if not self.is_awaited(work)]):
             self.complain(f"{dead} still run though all callers have left")
@@ -515,12 +565,26 @@ class Yard(Workshop):
 
 
 PASSES = st.integers(0, 3)
+COUNTS = st.sampled_from([1, 1, 2, 4])
 TIMEOUTS = st.sampled_from([math.inf, math.inf, math.inf, 0.0, 0.003, 0.02, 3.0])
 # Some are smaller than any wait, and than any slack in one.
 SECONDS = st.sampled_from([0.0005, 0.001, 0.002, 0.005, 0.02, 0.5, 1.0, 5.0])
 ENDS = st.sampled_from(
     ["answers", "answers", "answers", "error", "mixed", "cancellation", "exit", "base exception"]
     + ["short", "long", "none", "dict", "string", "lazy"]
+)
+
+
+CHANGES = st.one_of(
+    st.tuples(st.just("max_batch_size"), st.integers(1, 5)),
+    st.tuples(st.just("max_wait"), st.sampled_from(WAITS)),
+    st.just(("flush",)),
+)
+TROUBLE = st.one_of(
+    st.tuples(st.just("close"), st.booleans(), st.sampled_from([math.inf, math.inf, 0.0, 0.01])),
+    st.just(("cancel_closers",)),
+    st.tuples(st.just("interrupt"), st.integers(0, 2)),
+    st.just(("interrupt",)),
 )
 
 
@@ -547,15 +611,12 @@ class Histories(RuleBasedStateMachine):
         finally:
             yard.give_up()
 
-    @rule(timeout=TIMEOUTS, passes=PASSES)
-    def call(self, timeout, passes):
+    @rule(kind=st.sampled_from(["await", "await", "submit"]), count=COUNTS, timeout=TIMEOUTS, passes=PASSES)
+    def call(self, kind, count, timeout, passes):
         with self.step() as yard:
-            yard.act(functools.partial(yard.start, yard.new_call("await", 1, timeout)), passes)
-
-    @rule(timeout=TIMEOUTS, passes=PASSES)
-    def submit(self, timeout, passes):
-        with self.step() as yard:
-            yard.act(functools.partial(yard.submit, yard.new_call("submit", 1, timeout)), passes)
+            for _ in range(count):
+                yard.act(functools.partial(yard.start, yard.new_call(kind, 1, timeout)), 0)
+            yard.run(passes)
 
     @rule(size=st.integers(0, 7), timeout=TIMEOUTS, passes=PASSES, return_exceptions=st.booleans())
     def map(self, size, timeout, passes, return_exceptions):
@@ -564,12 +625,14 @@ class Histories(RuleBasedStateMachine):
             yard.act(functools.partial(yard.start, call), passes)
 
     @precondition(lambda self: any(call.outcome is None for call in self.yard.calls))
-    @rule(data=st.data(), passes=PASSES)
-    def cancel(self, data, passes):
+    @rule(data=st.data(), count=COUNTS, passes=PASSES)
+    def cancel(self, data, count, passes):
         with self.step() as yard:
-            calls = [call for call in yard.calls if call.outcome is None]
-            call = calls[data.draw(st.integers(0, len(calls) - 1), "call")]
-            yard.act(functools.partial(yard.cancel, call), passes)
+            for _ in range(count):
+                calls = [call for call in yard.calls if call.outcome is None]
+                call = calls[data.draw(st.integers(0, len(calls) - 1), "call")]
+                yard.act(functools.partial(yard.cancel, call), 0)
+            yard.run(passes)
 
     @precondition(lambda self: self.yard.running)
     @rule(data=st.data(), how=ENDS, passes=PASSES)
@@ -579,64 +642,38 @@ class Histories(RuleBasedStateMachine):
             yard.act(functools.partial(yard.finish, work, how), passes)
 
     @rule(passes=PASSES)
-    def run(self, passes):
+    def go_on(self, passes):
         with self.step() as yard:
             yard.run(passes)
 
-    @rule()
-    def settle(self):
-        with self.step() as yard:
-            yard.settle()
-
     @rule(seconds=SECONDS, settled=st.booleans())
-    def advance(self, seconds, settled):
+    def let_time_pass(self, seconds, settled):
         with self.step() as yard:
             yard.advance(seconds)
             if settled:
                 yard.settle()
 
-    @rule(size=st.integers(1, 5), passes=PASSES)
-    def change_size(self, size, passes):
+    @rule(change=CHANGES, passes=PASSES)
+    def adjust(self, change, passes):
         with self.step() as yard:
-            yard.act(lambda: setattr(yard.batcher, "max_batch_size", size), passes)
+            yard.act(functools.partial(yard.adjust, *change), passes)
 
-    @rule(wait=st.sampled_from(WAITS), passes=PASSES)
-    def change_wait(self, wait, passes):
+    @rule(trouble=TROUBLE, passes=PASSES)
+    def make_trouble(self, trouble, passes):
         with self.step() as yard:
-            yard.act(lambda: setattr(yard.batcher, "max_wait", wait), passes)
+            yard.act(functools.partial(getattr(yard, trouble[0]), *trouble[1:]), passes)
 
-    @rule(passes=PASSES)
-    def flush(self, passes):
-        with self.step() as yard:
-            yard.act(yard.flush, passes)
-
-    @precondition(lambda self: self.yard.closers)
-    @rule(data=st.data(), passes=PASSES)
-    def cancel_a_close(self, data, passes):
-        with self.step() as yard:
-            closer, _ = yard.closers[data.draw(st.integers(0, len(yard.closers) - 1), "closer")]
-            yard.act(closer.cancel, passes)
-
-    @rule(passes=PASSES)
-    def interrupt(self, passes):
-        with self.step() as yard:
-            yard.act(yard.interrupt, passes)
-
-    @precondition(lambda self: any(closer.done() for closer, _ in self.yard.closers))
+    @precondition(lambda self: self.yard.closing and any(closer.done() for closer, _ in self.yard.closers))
     @rule()
     def enter_again(self):
         with self.step() as yard:
             yard.reopen()
 
+    @precondition(lambda self: len(self.yard.calls) > 3)
     @rule()
     def go_on_in_another_loop(self):
         with self.step() as yard:
             yard.lose_loop()
-
-    @rule(drain=st.booleans(), timeout=st.sampled_from([math.inf, math.inf, 0.0, 0.01]), passes=PASSES)
-    def close(self, drain, timeout, passes):
-        with self.step() as yard:
-            yard.act(functools.partial(yard.close, drain, timeout), passes)
 
 
 @pytest.mark.parametrize("sweeping", [False, True], ids=["", "sweeping"])

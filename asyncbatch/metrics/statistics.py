@@ -54,7 +54,7 @@ class Tally:
     def __init__(self, emit: Callable[[Event], None] | None, name: str) -> None:
         self.succeeded = self.failed = self.cancelled = self.expired = self.rejected = self.closed = 0
         self.outside = 0  # items that had their outcome without ever being in the queue
-        self.batches = self.items = 0
+        self.batches = self.items = self.back = 0  # batches and items that came back, and items that left
         self.reasons: defaultdict[str, int] = defaultdict(int)
         self.waits = self.longest_wait = 0.0
         self.busy = self.longest_run = 0.0
@@ -79,8 +79,9 @@ class Tally:
         self.waits += waits
         self.longest_wait = max(self.longest_wait, longest)
 
-    def ended(self, seconds: float) -> None:
+    def ended(self, seconds: float, items: int) -> None:
         self.batches += 1
+        self.back += items
         self.busy += seconds
         self.recent.append(seconds)
         self.longest_run = max(self.longest_run, seconds)
@@ -93,7 +94,7 @@ class Tally:
     @property
     def seconds_per_item(self) -> float:
         """What an item has cost on the executor, 0.0 before any was measured."""
-        return self.busy / self.items if self.items else 0.0
+        return self.busy / self.back if self.back else 0.0
 
     def snapshot(self, admitted: int, queued: int, in_flight: int, waiting_for_room: int) -> Statistics:
         left = sum(self.reasons.values())
