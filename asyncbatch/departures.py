@@ -85,7 +85,7 @@ class Departures:
 
     def flush(self) -> None:
         """Let all that waits now leave without further waiting."""
-        self.flushing = self._queue.backlog()
+        self.flushing = self._queue.qsize() + self._queue.lobby.items()
 
     def left(self, items: int) -> None:
         """Note that `items` left in a batch."""

@@ -42,6 +42,19 @@ class NotRunning(AsyncBatchError, RuntimeError):
 class Closed(AsyncBatchError, RuntimeError):
     """Raised to callers of a closed batcher, and to those it could no longer serve when it closed."""
 
+    @classmethod
+    def too_early(cls, name: str) -> Closed:
+        """Return what those get who still wait as a batcher closes."""
+        return cls(f"batcher {name!r} was closed before this request had its result")
+
+    @classmethod
+    def by_others(cls, name: str) -> Closed:
+        """Return what those get who wait as somebody else cancels a batcher's task."""
+        return cls(
+            f"the task of batcher {name!r} was cancelled from outside before this request had its result; "
+            "call again: the next call starts it anew"
+        )
+
 
 class QueueFull(AsyncBatchError, asyncio.QueueFull):
     """Raised when the queue has no room for a request that may not wait for it, or that was evicted from it.
@@ -52,6 +65,15 @@ class QueueFull(AsyncBatchError, asyncio.QueueFull):
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+    @classmethod
+    def of(cls, name: str, waiting: int, retry_after: float) -> QueueFull:
+        """Return what one more gets when `waiting` fill the queue."""
+        return cls(
+            f"the queue of batcher {name!r} is full, {waiting} wait in it; come back after `retry_after` seconds, "
+            "or write queue=Fifo(maxsize=..., when_full='wait') and `await batcher(item)`",
+            retry_after,
+        )
 
     def __reduce__(self) -> tuple[type[QueueFull], tuple[str, float]]:
         return type(self), (str(self), self.retry_after)

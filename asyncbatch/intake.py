@@ -164,10 +164,6 @@ class IntakeQueue(Doorbell):
 
     # Going out.
 
-    def backlog(self) -> int:
-        """Return how many items wait, those that wait for room included."""
-        return self.qsize() + self.lobby.items()
-
     def head(self) -> Any:
         """Return the request that goes next, None if nobody waits."""
         while (request := self._peek()) is not None:

@@ -52,6 +52,8 @@ class Residents:
     ) -> None:
         self.name = name
         self.loop = asyncio.get_running_loop()
+        self._too_early = functools.partial(Closed.too_early, name)
+        self._by_others = functools.partial(Closed.by_others, name)
         self._limits = limits
         self._costed = costed
         self._slots = slots
@@ -101,7 +103,7 @@ class Residents:
         """Let the residents end once nothing waits any more; without `drain` that is now."""
         self._departures.closing = True
         if not drain:
-            self.queue.clear(self._closed, "closed")
+            self.queue.clear(self._too_early, "closed")
         self.queue.ring_all()
         if not self._tasks:
             self._release()
@@ -146,7 +148,7 @@ class Residents:
                     await asyncio.sleep(0)
         finally:
             if flight is not None:
-                flight.close(self._interrupted)  # whatever went wrong on the way, nobody aboard is left waiting
+                flight.close(self._by_others)  # whatever went wrong on the way, nobody aboard is left waiting
             self._retire(place, task)
 
     async def _board(self, flight: Flight) -> tuple[float, str]:
@@ -221,7 +223,7 @@ class Residents:
         task: Any = asyncio.current_task()
         outside = task.cancelling() > flight.stopped
         if outside:
-            flight.close(self._interrupted)
+            flight.close(self._by_others)
         flight.fail(error)
         if outside:
             raise error
@@ -264,16 +266,16 @@ class Residents:
             self._missing.add(place)
             self.queue.be_watchful(True)
             if not self._tasks:
-                self.queue.clear(self._interrupted, "closed")
+                self.queue.clear(self._by_others, "closed")
         elif not self._tasks:
             self._deadlines.clear()
             self._release()
         self.queue.hand_over()
 
     def _abort(self) -> None:
-        self.queue.clear(self._closed, "closed")
+        self.queue.clear(self._too_early, "closed")
         for flight in tuple(self._flights):
-            flight.close(self._closed)
+            flight.close(self._too_early)
         for task in tuple(self._tasks.values()):
             task.cancel()
 
@@ -283,22 +285,9 @@ class Residents:
 
     # What is said.
 
-    def _closed(self) -> Closed:
-        return Closed(f"batcher {self.name!r} was closed before this request had its result")
-
-    def _interrupted(self) -> Closed:
-        return Closed(
-            f"the task of batcher {self.name!r} was cancelled from outside before this request had its result; "
-            "call again: the next call starts it anew"
-        )
-
     def _overflow(self) -> QueueFull:
         waiting = self.queue.qsize()
-        return QueueFull(
-            f"the queue of batcher {self.name!r} is full, {waiting} wait in it; come back after `retry_after` seconds, "
-            "or write queue=Fifo(maxsize=..., when_full='wait') and `await batcher(item)`",
-            retry_after=waiting * self._tally.seconds_per_item / len(self._slots),
-        )
+        return QueueFull.of(self.name, waiting, waiting * self._tally.seconds_per_item / len(self._slots))
 
     def _is_not_waiting(self, request: Request) -> bool:
         return request.place is not self.queue and request.place is not self.queue.lobby

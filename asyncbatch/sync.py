@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack, overload
 
 from . import batcher as _batcher
+from . import parameters
 from .errors import Closed, WouldDeadlock
 from .function import BatchClass, BatchFunction, ItemT, ResultT
 
@@ -88,6 +89,7 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def close(self, drain: bool = True, timeout: float = float("inf")) -> None:
         """Close as `asyncbatch.Batcher.aclose` does, and end the thread; harmless when repeated."""
+        parameters.seconds("timeout", timeout)
         with self._guard():
             self._closed = True
             portal, self._portal = self._portal, None

@@ -250,7 +250,21 @@ HOSTILE = {
     "stops when copied": lambda: StopsWhenCopied("x"),
 }
 
-FIELDS = ("name", "path", "obj", "errno", "strerror", "filename", "filename2", "start", "end", "reason", "lineno", "text", "code")
+FIELDS = (
+    "name",
+    "path",
+    "obj",
+    "errno",
+    "strerror",
+    "filename",
+    "filename2",
+    "start",
+    "end",
+    "reason",
+    "lineno",
+    "text",
+    "code",
+)
 
 
 def fields(error):
@@ -555,7 +569,9 @@ async def test_the_batcher_serves_on_after_what_no_caller_could_catch(function, 
     assert noise.heard() == []
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit(), Odd(), StopIteration(5), SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [asyncio.CancelledError(), GeneratorExit(), Odd(), StopIteration(5), SystemExit(3), KeyboardInterrupt()]
+)
 async def test_a_base_exception_as_one_result_fails_its_own_item_only(error):
     async with running(returning([10, error, 30])) as batcher:
         one, two, three = await outcomes(batcher, 1, 2, 3)
@@ -602,7 +618,9 @@ def test_ctrl_c_and_exit_on_the_loop_end_the_loop_with_every_caller_answered(err
 # Counts and types
 
 
-@pytest.mark.parametrize("outputs", [[], [1], [1, 2], [1, 2, 3, 4], (1, 2), range(4), np.zeros(2), np.zeros((4, 3)), array.array("d")])
+@pytest.mark.parametrize(
+    "outputs", [[], [1], [1, 2], [1, 2, 3, 4], (1, 2), range(4), np.zeros(2), np.zeros((4, 3)), array.array("d")]
+)
 async def test_a_wrong_count_is_told_with_both_numbers(outputs, noise):
     noise.listen()
     async with running(returning(outputs), name="embed") as batcher:
@@ -729,7 +747,9 @@ class Lying:
 
 
 async def test_a_sequence_that_lies_about_its_length_or_cannot_be_read_fails_the_batch():
-    async with running(RecordingFunction(script=[lambda _, o=o: o for o in (Lying(2, [1]), Lying(1, [1, 2]), Lying(2, KeyError("k")))])) as batcher:
+    async with running(
+        RecordingFunction(script=[lambda _, o=o: o for o in (Lying(2, [1]), Lying(1, [1, 2]), Lying(2, KeyError("k")))])
+    ) as batcher:
         assert [type(each) for each in await outcomes(batcher, 1, 2)] == [OutputCountMismatch] * 2
         assert await outcomes(batcher, 1, 2) == [1, 2]
         assert [type(each) for each in await outcomes(batcher, 1, 2)] == [KeyError] * 2

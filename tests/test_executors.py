@@ -345,7 +345,9 @@ async def test_one_caller_that_leaves_a_thread_spares_the_other():
         assert await outcome(stays) == "stays"
 
 
-@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, StopIteration, StopAsyncIteration])
+@pytest.mark.parametrize(
+    "error", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, StopIteration, StopAsyncIteration]
+)
 async def test_nothing_that_a_thread_raises_gets_past_its_callers(error):
     calls = 0
 
@@ -538,7 +540,9 @@ async def test_the_plainest_executor_will_do():
 
 
 @pytest.mark.parametrize("in_future", [True, False])
-@pytest.mark.parametrize("error", [RuntimeError, OSError, concurrent.futures.BrokenExecutor, concurrent.futures.CancelledError])
+@pytest.mark.parametrize(
+    "error", [RuntimeError, OSError, concurrent.futures.BrokenExecutor, concurrent.futures.CancelledError]
+)
 async def test_an_executor_that_fails_tells_the_callers(error, in_future):
     async with running(lambda items: items, executor=Failing(error("x"), in_future=in_future)) as batcher:
         for _ in range(2):
@@ -787,6 +791,8 @@ def test_a_process_with_hung_threads_still_ends_its_loop():
         print("loop ended")
         gate.set()
     """
-    ran = subprocess.run([sys.executable, "-X", "dev", "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=30)
+    ran = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=30
+    )
     assert ran.stdout.split("\n") == ["closed", "loop ended", ""]
     assert ran.stderr == ""

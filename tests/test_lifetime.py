@@ -78,7 +78,9 @@ def sweep():
 
 
 def run_script(script, *flags):
-    ran = subprocess.run([sys.executable, *flags, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=30)
+    ran = subprocess.run(
+        [sys.executable, *flags, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=30
+    )
     return ran.returncode, ran.stdout.split(), ran.stderr
 
 
@@ -241,7 +243,9 @@ async def test_every_caller_has_its_outcome_before_closing_ends():
             await batcher.aclose(drain)
             assert all(future.done() for future in futures)
             await outcome(mapped)
-            assert batcher.statistics().queued == batcher.statistics().in_flight == batcher.statistics().waiting_for_room == 0
+            assert (
+                batcher.statistics().queued == batcher.statistics().in_flight == batcher.statistics().waiting_for_room == 0
+            )
             assert conserved(batcher)
         gc.collect()
         for future in futures:

@@ -125,6 +125,7 @@ async def test_settings_that_make_sense_are_taken(name):
 
 # While it runs
 
+
 async def test_settings_that_make_no_sense_are_refused_while_it_runs_too_and_change_nothing():
     async with Batcher(function, max_batch_size=8, max_wait=0.5, max_batch_cost=16) as batcher:
         before = batcher.max_batch_size, batcher.max_wait, batcher.max_batch_cost
@@ -292,7 +293,10 @@ def test_configurations_are_frozen_and_equal_by_value(configuration):
 
 async def test_one_configuration_may_serve_many_batchers():
     queue, executor = Fifo(2, "reject"), InlineExecutor(1)
-    async with Batcher(function, queue=queue, executor=executor) as one, Batcher(function, queue=queue, executor=executor) as two:
+    async with (
+        Batcher(function, queue=queue, executor=executor) as one,
+        Batcher(function, queue=queue, executor=executor) as two,
+    ):
         futures = [batcher.submit(item) for batcher in (one, two) for item in (1, 2)]
         async with asyncio.timeout(5):
             assert [await future for future in futures] == [1, 2, 1, 2]

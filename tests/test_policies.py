@@ -601,7 +601,9 @@ async def test_observers_hear_of_those_who_were_turned_away():
         await passes()
         tasks += start(batcher, 2, 3)
         await passes()
-        assert [event for event in events if isinstance(event, RequestDropped)] == [RequestDropped("RecordingFunction", "rejected", 1)]
+        assert [event for event in events if isinstance(event, RequestDropped)] == [
+            RequestDropped("RecordingFunction", "rejected", 1)
+        ]
         gate.set()
         await asyncio.gather(*tasks)
 

@@ -356,7 +356,11 @@ async def test_it_may_be_called_from_a_callback_where_there_is_no_task():
 
 async def test_the_latest_deadline_is_evicted():
     async with busy(queue=EarliestDeadline(2, "evict")) as (batcher, function):
-        tasks = [*start(batcher, "soon", timeout=100), *start(batcher, "late", timeout=300), *start(batcher, "middle", timeout=200)]
+        tasks = [
+            *start(batcher, "soon", timeout=100),
+            *start(batcher, "late", timeout=300),
+            *start(batcher, "middle", timeout=200),
+        ]
         await passes()
         assert kinds([await tasks[1]]) == [QueueFull]
         batcher.release()
@@ -543,7 +547,10 @@ async def test_an_item_too_dear_for_any_batch_runs_alone(max_wait):
 
 
 async def test_both_limits_hold_at_once():
-    async with busy(max_batch_cost=10, max_batch_size=3, cost=lambda item: 1 if isinstance(item, str) else item) as (batcher, function):
+    async with busy(max_batch_cost=10, max_batch_size=3, cost=lambda item: 1 if isinstance(item, str) else item) as (
+        batcher,
+        function,
+    ):
         tasks = start(batcher, *[1] * 5, *[4] * 4)
         await passes()
         batcher.release()
@@ -647,7 +654,9 @@ async def test_a_cost_may_be_a_numpy_number():
 
 @pytest.mark.parametrize("queue", [Fifo(), Fifo(3), EarliestDeadline(), EarliestDeadline(3)])
 async def test_a_map_of_any_size_comes_back_in_order(queue):
-    async with running(RecordingFunction(lambda item: item * 10), max_batch_size=4, queue=queue, executor=InlineExecutor(3)) as batcher:
+    async with running(
+        RecordingFunction(lambda item: item * 10), max_batch_size=4, queue=queue, executor=InlineExecutor(3)
+    ) as batcher:
         for size in (0, 1, 3, 4, 5, 50):
             assert await outcome(batcher.map(iter(range(size)))) == [item * 10 for item in range(size)]
         assert batcher.statistics().submitted == 63
@@ -913,7 +922,9 @@ async def sometimes_bad(items):
 
 
 @pytest.mark.virtual
-@pytest.mark.parametrize("queue", [Fifo(5), Fifo(5, "reject"), Fifo(5, "evict"), EarliestDeadline(5), EarliestDeadline(5, "evict")])
+@pytest.mark.parametrize(
+    "queue", [Fifo(5), Fifo(5, "reject"), Fifo(5, "evict"), EarliestDeadline(5), EarliestDeadline(5, "evict")]
+)
 @pytest.mark.parametrize("seed", range(3))
 async def test_every_item_has_one_outcome_at_every_moment(queue, seed):
     moments = []

@@ -59,6 +59,7 @@ class FuturesExecutor:
     concurrency: int | None = None
 
     def __post_init__(self) -> None:
+        parameters.instance("executor", self.executor, concurrent.futures.Executor, "ProcessPoolExecutor(2)")
         if self.concurrency is not None:
             parameters.count("concurrency", self.concurrency)
 
