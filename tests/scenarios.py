@@ -640,23 +640,17 @@ SCENARIOS = [
     Scenario("two slots", ones(1, 2, 3, 4, 5), settings(2), slots=2),
     Scenario("a function that does not wait", (in_turn(1, 2, 3), in_turn(4, 5, 6), one(7)), settings(2), seconds=0),
     Scenario("callers that come straight back", (in_turn(1, 2), in_turn(3, 4), in_turn(5, 6)), settings(2)),
-    Scenario(
-        "a partial batch that waits", (one(1), one(2, after=0.5), one(3, after=0.5)), settings(4, max_wait=1.0)
-    ),
+    Scenario("a partial batch that waits", (one(1), one(2, after=0.5), one(3, after=0.5)), settings(4, max_wait=1.0)),
     Scenario(
         "waits that are shorter than a batch",
         (one(1), one(2, after=0.2), one(3, after=0.25), one(4, after=1.2)),
         settings(3, max_wait=0.1),
         slots=2,
     ),
-    Scenario(
-        "static batches and a flush", ones(1, 2, 3), settings(2, max_wait=math.inf), events=((0.5, flush),)
-    ),
+    Scenario("static batches and a flush", ones(1, 2, 3), settings(2, max_wait=math.inf), events=((0.5, flush),)),
     Scenario("limits that are changed", ones(1, 2, 3), settings(4, max_wait=math.inf), events=((0.5, tighten),)),
     Scenario("a full queue", (*ones(1, 2, 3), one(4, after=0.5)), settings(1, queue=Fifo(maxsize=1))),
-    Scenario(
-        "a queue that is smaller than a batch", ones(1, 2, 3, 4, 5), settings(4, max_wait=0.5, queue=Fifo(maxsize=2))
-    ),
+    Scenario("a queue that is smaller than a batch", ones(1, 2, 3, 4, 5), settings(4, max_wait=0.5, queue=Fifo(maxsize=2))),
     Scenario(
         "a queue that rejects",
         (one(1, QueueFull), one(2, QueueFull), submitted(3, QueueFull), one(4, QueueFull, after=0.5)),
@@ -688,9 +682,7 @@ SCENARIOS = [
     Scenario("a task group", (in_group(1, 2, 3), one(4)), settings(2)),
     Scenario("a task group that fails", (beside_a_failing_sibling(0.5, 1, 2, 3), one(4)), settings(2)),
     Scenario("maps", (mapped(1, 2, 3, 4, 5), one(6), mapped(7)), settings(2, max_wait=0.2), slots=2),
-    Scenario(
-        "maps through a full queue", (mapped(1, 2, 3, 4), one(5), mapped(6, 7)), settings(2, queue=Fifo(maxsize=1))
-    ),
+    Scenario("maps through a full queue", (mapped(1, 2, 3, 4), one(5), mapped(6, 7)), settings(2, queue=Fifo(maxsize=1))),
     Scenario("a stream in order", (streamed(1, 2, 3, 4), one(5)), settings(2)),
     Scenario(
         "a stream as it comes", (streamed(1, 2, 3, 4, ordered=False), one(5)), settings(2, queue=Fifo(maxsize=1)), slots=2

@@ -89,9 +89,7 @@ def some_fault(scenario: Scenario, rng: random.Random) -> tuple[str, Any]:
 def play_shuffled(scenario: Scenario, base: type[SteppedLoop], seed: int) -> list[str]:
     rng = random.Random(f"{scenario} {seed}")
     faults = {rng.randrange(1, 50): some_fault(scenario, rng) for _ in range(rng.randrange(3))}
-    world = play(
-        scenario, functools.partial(shuffling, base, rng), {step: fault for step, (_, fault) in faults.items()}
-    )
+    world = play(scenario, functools.partial(shuffling, base, rng), {step: fault for step, (_, fault) in faults.items()})
     story = ", ".join(f"{words} before step {step}" for step, (words, _) in faults.items())
     return [f"ASYNCBATCH_SEED={seed}, {scenario}, {story or 'undisturbed'}: {what}" for what in world.wrong]
 
