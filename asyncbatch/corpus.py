@@ -142,7 +142,7 @@ def _grams(texts: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
     within = rows[: 1 - _GRAM] == rows[_GRAM - 1 :]
     grams = bytes_[:-3] << 24 | bytes_[1:-2] << 16 | bytes_[2:-1] << 8 | bytes_[3:]
     hashed = grams * np.uint32(2654435761) >> np.uint32(32 - _BITS)
-    return rows[: 1 - _GRAM][within], hashed[within]
+    return rows[: 1 - _GRAM][within], hashed[within]  # pyright: ignore[reportReturnType]  # uint32 all the way
 
 
 def _normalise(rows: NDArray[np.float32]) -> None:

@@ -136,12 +136,12 @@ class RecordingFunction:
         if isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException)):
             raise step
         if step is not None and hasattr(step, "wait"):
-            await step.wait()
+            await step.wait()  # pyright: ignore[reportAttributeAccessIssue]
         elif callable(step):
             given: Callable[[list[Any]], Any] = step
             return given(items)
         else:
-            await self._work(len(items), step)
+            await self._work(len(items), step)  # pyright: ignore[reportArgumentType]  # a number or None by now
         return [self._result(item) for item in items]
 
     async def _work(self, size: int, seconds: float | None) -> None:

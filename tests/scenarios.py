@@ -11,6 +11,7 @@ import collections
 import contextlib
 import functools
 import itertools
+import logging
 import math
 import sys
 import weakref
@@ -39,6 +40,23 @@ def unbalanced(statistics: Any) -> str:
     return "" if balanced else f"the counts do not add up: {s}"
 
 
+class Ear(logging.Handler):
+    """Tells `complain` what the library logs: of itself it should have nothing to say."""
+
+    def __init__(self, complain: Callable[[str], None]) -> None:
+        super().__init__()
+        self._complain = complain
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._complain(f"logged: {record.getMessage()} {record.exc_info}")
+
+    def __enter__(self) -> None:
+        logging.getLogger("asyncbatch").addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("asyncbatch").removeHandler(self)
+
+
 # Where batches run.
 
 
@@ -63,7 +81,7 @@ class Workshop:
 
     def __init__(self) -> None:
         self.running: list[Work] = []
-        self.batches: list[list[Any]] = []
+        self.batches: list[tuple[float, list[Any]]] = []  # and when each began
         self.ran: set[Any] = set()
         self.wrong: list[str] = []
         self.patient = True  # nobody has a reason to cancel what runs in a thread
@@ -81,7 +99,7 @@ class Workshop:
     def begin(self, items: list[Any], *, detached: bool = False) -> Work:
         self.inspect(items)
         self.ran.update(items)
-        self.batches.append(list(items))
+        self.batches.append((asyncio.get_running_loop().time(), list(items)))
         work = Work(items, self, detached=detached)
         self.running.append(work)
         return work
@@ -169,6 +187,10 @@ class SteppedLoop(VirtualClockLoop):
         self._counter = itertools.count()
         self._births: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
         self._ready = _Ready(self)  # what the base class runs from, one handle after the other
+
+    def hold_up(self, seconds: float) -> None:
+        """Be busy for so long, in the step that runs now."""
+        self._now += seconds
 
     def step(self) -> None:
         self.steps += 1
@@ -262,7 +284,9 @@ class Scenario:
     name: str
     callers: tuple[Caller, ...]
     settings: dict[str, Any]
+    batches: list[tuple[float, list[Any]]]  # which run when, if nothing disturbs them
     seconds: float = 1.0  # how long a batch takes; 0 is not to wait at all
+    holds_up: bool = False  # whether a batch holds up the loop all that time
     slots: int = 1
     threads: bool = False
     leaves_early: bool = False  # the block of the batcher ends while its callers still wait
@@ -291,6 +315,7 @@ class World(Workshop):
         self.ending: set[asyncio.Task[Any]] = set()  # the batcher's, that were cancelled and have not ended
         self.entered: set[Any] = set()  # items that were handed in
         self.gone: set[Any] = set()  # those whose callers left before they ran
+        self.deadlines: dict[Any, float] = {}
         self.failed: set[Any] = set()  # those of batches whose function raised
         self.excused: set[Any] = set()  # those that may be told `Closed`
         self.error: BaseException | None = None  # what the function is to raise next
@@ -298,21 +323,22 @@ class World(Workshop):
 
     # What callers do.
 
-    def hand_in(self, *items: Any) -> None:
+    def hand_in(self, *items: Any, timeout: float = math.inf) -> None:
         self.entered.update(items)
+        self.deadlines.update(dict.fromkeys(items, self.loop.time() + timeout))
         if self.ending:
             self.excused.update(items)
 
     async def call(self, item: Any, **details: Any) -> Any:
-        self.hand_in(item)
+        self.hand_in(item, **details)
         return await self.batcher(item, **details)
 
     def submit(self, item: Any, **details: Any) -> asyncio.Future[Any]:
-        self.hand_in(item)
+        self.hand_in(item, **details)
         return self.batcher.submit(item, **details)  # type: ignore[no-any-return]
 
     async def map(self, items: Iterable[Any], **details: Any) -> Any:
-        self.hand_in(*items)
+        self.hand_in(*items, **details)
         return await self.batcher.map(items, **details)
 
     def reading(self, items: Iterable[Any]) -> Iterator[Any]:
@@ -328,6 +354,8 @@ class World(Workshop):
             self.complain(f"{dead} ran after their caller had left")
         if stray := set(items) - self.entered:
             self.complain(f"{stray} ran and was never handed in")
+        if late := [item for item in items if self.loop.time() >= self.deadlines.get(item, math.inf)]:
+            self.complain(f"{late} ran after their time was up")
         if len(self.running) >= self.scenario.slots:
             self.complain("more batches run than there are slots")
         if len(items) > self.batcher.max_batch_size:
@@ -338,7 +366,10 @@ class World(Workshop):
     def begin(self, items: list[Any], *, detached: bool = False) -> Work:
         work = super().begin(items, detached=detached)
         outcome = functools.partial(self.outcome, work.items)
-        if self.scenario.seconds:
+        if self.scenario.holds_up:
+            self.loop.hold_up(self.scenario.seconds)
+            work.finish(outcome)
+        elif self.scenario.seconds:
             timer = self.loop.call_later(self.scenario.seconds, work.finish, outcome)
             work.end.add_done_callback(lambda _: timer.cancel())
         else:
@@ -371,11 +402,11 @@ class World(Workshop):
         if timeout < math.inf:
             self.excuse_all_but()
             self.patient = False
-        if not drain:
-            self.gone.update(self.entered - self.ran)
         self.others.append(self.loop.create_task(self._close(drain, timeout)))
 
     async def _close(self, drain: bool, timeout: float) -> None:
+        if not drain:
+            self.gone.update(self.entered - self.ran)
         await self.batcher.aclose(drain=drain, timeout=timeout)
         self.check_rest("when the batcher had closed")
 
@@ -509,9 +540,10 @@ def play(
     loop.before_step = before_step
     loop.set_exception_handler(lambda _, context: world.complain(f"logged: {context}"))
     try:
-        loop.run_until_complete(world.main())
-        loop.settle()
-        world.check_end()
+        with Ear(world.complain):
+            loop.run_until_complete(world.main())
+            loop.settle()
+            world.check_end()
     except Exception as error:
         world.complain(f"{error!r}")
     finally:
@@ -634,34 +666,95 @@ def tighten(world: World) -> None:
 
 
 SCENARIOS = [
-    Scenario("two in a batch", ones(1, 2), settings(2)),
-    Scenario("three in two batches", ones(1, 2, 3), settings(2)),
-    Scenario("one at a time", ones(1, 2, 3), settings(1)),
-    Scenario("two slots", ones(1, 2, 3, 4, 5), settings(2), slots=2),
-    Scenario("a function that does not wait", (in_turn(1, 2, 3), in_turn(4, 5, 6), one(7)), settings(2), seconds=0),
-    Scenario("callers that come straight back", (in_turn(1, 2), in_turn(3, 4), in_turn(5, 6)), settings(2)),
-    Scenario("a partial batch that waits", (one(1), one(2, after=0.5), one(3, after=0.5)), settings(4, max_wait=1.0)),
+    Scenario("two in a batch", ones(1, 2), settings(2), [(0.0, [1, 2])]),
+    Scenario("three in two batches", ones(1, 2, 3), settings(2), [(0.0, [1, 2]), (1.0, [3])]),
+    Scenario("one at a time", ones(1, 2, 3), settings(1), [(0.0, [1]), (1.0, [2]), (2.0, [3])]),
+    Scenario("two slots", ones(1, 2, 3, 4, 5), settings(2), [(0.0, [1, 2]), (0.0, [3, 4]), (1.0, [5])], slots=2),
+    Scenario(
+        "a function that does not wait",
+        (in_turn(1, 2, 3), in_turn(4, 5, 6), one(7)),
+        settings(2),
+        [(0.0, [1, 4]), (0.0, [7, 2]), (0.0, [5, 3]), (0.0, [6])],
+        seconds=0,
+    ),
+    Scenario(
+        "a function that holds up the loop",
+        (one(1), one(2, DeadlineExceeded, timeout=0.5), one(3)),
+        settings(1),
+        [(0.0, [1]), (1.0, [3])],
+        holds_up=True,
+    ),
+    Scenario(
+        "callers that come straight back",
+        (in_turn(1, 2), in_turn(3, 4), in_turn(5, 6)),
+        settings(2),
+        [(0.0, [1, 3]), (1.0, [5, 2]), (2.0, [4, 6])],
+    ),
+    Scenario(
+        "a partial batch that waits",
+        (one(1), one(2, after=0.5), one(3, after=0.5)),
+        settings(4, max_wait=1.0),
+        [(1.0, [1, 2, 3])],
+    ),
+    Scenario(
+        "full batches that need not wait",
+        (*ones(1, 2, 3), one(4, after=0.2)),
+        settings(2, max_wait=1.0),
+        [(0.0, [1, 2]), (0.2, [3, 4])],
+        slots=2,
+    ),
     Scenario(
         "waits that are shorter than a batch",
         (one(1), one(2, after=0.2), one(3, after=0.25), one(4, after=1.2)),
         settings(3, max_wait=0.1),
+        [(0.1, [1]), (0.3, [2, 3]), (1.3, [4])],
         slots=2,
     ),
-    Scenario("static batches and a flush", ones(1, 2, 3), settings(2, max_wait=math.inf), events=((0.5, flush),)),
-    Scenario("limits that are changed", ones(1, 2, 3), settings(4, max_wait=math.inf), events=((0.5, tighten),)),
-    Scenario("a full queue", (*ones(1, 2, 3), one(4, after=0.5)), settings(1, queue=Fifo(maxsize=1))),
-    Scenario("a queue that is smaller than a batch", ones(1, 2, 3, 4, 5), settings(4, max_wait=0.5, queue=Fifo(maxsize=2))),
+    Scenario(
+        "static batches and a flush",
+        ones(1, 2, 3),
+        settings(2, max_wait=math.inf),
+        [(0.0, [1, 2]), (0.5, [3])],
+        slots=2,
+        events=((0.5, flush),),
+    ),
+    Scenario(
+        "limits that are changed",
+        ones(1, 2, 3),
+        settings(4, max_wait=math.inf),
+        [(0.5, [1]), (1.5, [2]), (2.5, [3])],
+        events=((0.5, tighten),),
+    ),
+    Scenario(
+        "a full queue",
+        (*ones(1, 2, 3), one(4, after=0.5)),
+        settings(1, queue=Fifo(maxsize=1)),
+        [(0.0, [1]), (1.0, [2]), (2.0, [3]), (3.0, [4])],
+    ),
+    Scenario(
+        "a queue that is smaller than a batch",
+        ones(1, 2, 3, 4, 5),
+        settings(4, max_wait=0.5, queue=Fifo(maxsize=2)),
+        [(0.0, [1, 2]), (1.0, [3, 4]), (2.0, [5])],
+    ),
     Scenario(
         "a queue that rejects",
         (one(1, QueueFull), one(2, QueueFull), submitted(3, QueueFull), one(4, QueueFull, after=0.5)),
         settings(1, queue=Fifo(maxsize=1, when_full="reject")),
+        [(0.0, [1]), (1.0, [4])],
     ),
     Scenario(
         "a queue that evicts",
         (*(one(item, QueueFull) for item in (1, 2, 3)), one(4, QueueFull, after=0.5)),
         settings(2, max_wait=1.5, queue=Fifo(maxsize=1, when_full="evict")),
+        [(0.0, [3]), (1.0, [4])],
     ),
-    Scenario("futures that were handed out", (submitted(1), one(2), submitted(3)), settings(2)),
+    Scenario(
+        "futures that were handed out",
+        (submitted(1), one(2), submitted(3)),
+        settings(2),
+        [(0.0, [1, 2]), (1.0, [3])],
+    ),
     Scenario(
         "deadlines in the queue and in flight",
         (
@@ -671,44 +764,96 @@ SCENARIOS = [
             mapped(4, 5, or_else=(DeadlineExceeded,), timeout=1.5),
         ),
         settings(2),
+        [(0.0, [1, 2]), (1.0, [4, 5])],
     ),
     Scenario(
         "the earliest deadline first",
         (one(1), one(2, DeadlineExceeded, timeout=2.5), one(3, DeadlineExceeded, timeout=1.5), within(1.2, 4)),
         settings(1, queue=EarliestDeadline(maxsize=2)),
+        [(0.0, [2]), (1.0, [3]), (1.5, [1])],  # 3 comes in when 2 has left; its time is up while it flies
     ),
-    Scenario("scopes that end", (within(0.5, 1), one(2), within(0.5, 3), under_timeout(0.7, 4)), settings(2)),
-    Scenario("scopes that end with the batch", (within(1.0, 1), under_timeout(1.0, 2), one(3)), settings(2)),
-    Scenario("a task group", (in_group(1, 2, 3), one(4)), settings(2)),
-    Scenario("a task group that fails", (beside_a_failing_sibling(0.5, 1, 2, 3), one(4)), settings(2)),
-    Scenario("maps", (mapped(1, 2, 3, 4, 5), one(6), mapped(7)), settings(2, max_wait=0.2), slots=2),
-    Scenario("maps through a full queue", (mapped(1, 2, 3, 4), one(5), mapped(6, 7)), settings(2, queue=Fifo(maxsize=1))),
-    Scenario("a stream in order", (streamed(1, 2, 3, 4), one(5)), settings(2)),
     Scenario(
-        "a stream as it comes", (streamed(1, 2, 3, 4, ordered=False), one(5)), settings(2, queue=Fifo(maxsize=1)), slots=2
+        "scopes that end",
+        (within(0.5, 1), one(2), within(0.5, 3), under_timeout(0.7, 4)),
+        settings(2),
+        [(0.0, [1, 2])],
     ),
-    Scenario("threads", ones(1, 2, 3, 4), settings(2), threads=True),
-    Scenario("threads that are abandoned", (within(0.5, 1), one(2), mapped(3, 4)), settings(1), threads=True, slots=2),
+    Scenario(
+        "scopes that end with the batch",
+        (within(1.0, 1), under_timeout(1.0, 2), one(3)),
+        settings(2),
+        [(0.0, [1, 2]), (1.0, [3])],
+    ),
+    Scenario("a task group", (in_group(1, 2, 3), one(4)), settings(2), [(0.0, [4, 1]), (1.0, [2, 3])]),
+    Scenario("a task group that fails", (beside_a_failing_sibling(0.5, 1, 2, 3), one(4)), settings(2), [(0.0, [4, 1])]),
+    Scenario(
+        "maps",
+        (mapped(1, 2, 3, 4, 5), one(6), mapped(7)),
+        settings(2, max_wait=0.2),
+        [(0.0, [1, 2]), (0.0, [3, 4]), (1.0, [5, 6]), (1.0, [7])],
+        slots=2,
+    ),
+    Scenario(
+        "maps through a full queue",
+        (mapped(1, 2, 3, 4), one(5), mapped(6, 7)),
+        settings(2, queue=Fifo(maxsize=1)),
+        [(float(item - 1), [item]) for item in range(1, 8)],
+    ),
+    Scenario(
+        "a stream in order",
+        (streamed(1, 2, 3, 4), one(5)),
+        settings(1),
+        [(0.0, [5]), (1.0, [1]), (2.0, [2]), (3.0, [3]), (4.0, [4])],
+    ),
+    Scenario(
+        "a stream as it comes",
+        (streamed(1, 2, 3, 4, ordered=False), one(5)),
+        settings(1, queue=Fifo(maxsize=1)),
+        [(0.0, [5]), (0.0, [1]), (1.0, [2]), (1.0, [3]), (2.0, [4])],
+        slots=2,
+    ),
+    Scenario("threads", ones(1, 2, 3, 4), settings(2), [(0.0, [1, 2]), (1.0, [3, 4])], threads=True),
+    Scenario(
+        "threads that are abandoned",
+        (within(0.5, 1), one(2), mapped(3, 4)),
+        settings(1),
+        [(0.0, [1]), (0.0, [2]), (1.0, [3]), (1.0, [4])],
+        threads=True,
+        slots=2,
+    ),
     Scenario(
         "costs",
         ones(1, 2, 3, 4, 5),
         settings(8, max_wait=0.1, max_batch_cost=3.0, cost=cost_of),
+        [(0.0, [1, 2, 3]), (1.0, [4, 5])],
     ),
-    Scenario("a block that is left", (*ones(1, 2, 3), mapped(4, 5), one(6, after=1)), settings(1), leaves_early=True),
+    Scenario(
+        "a block that is left",
+        (*ones(1, 2, 3), mapped(4, 5), one(6, after=1)),
+        settings(1),
+        [(0.0, [1]), (1.0, [2]), (2.0, [3]), (3.0, [4]), (4.0, [5])],
+        leaves_early=True,
+    ),
     Scenario(
         "a close that does not drain",
         (*ones(1, 2, 3), one(4, after=0.7)),
         settings(2, queue=Fifo(maxsize=2)),
+        [(0.0, [1, 2])],
         events=((0.5, lambda world: world.close(drain=False)),),
     ),
     Scenario(
         "a close that runs out of time",
         (*ones(1, 2), mapped(3, 4)),
         settings(1),
+        [(0.0, [1])],
         threads=True,
         events=((0.5, lambda world: world.close(timeout=0.2)),),
     ),
     Scenario(
-        "a caller that leaves with the answer", ones(1, 2, 3), settings(2), events=((1.0, lambda world: world.cancel(0)),)
+        "a caller that leaves with the answer",
+        ones(1, 2, 3),
+        settings(2),
+        [(0.0, [1, 2]), (1.0, [3])],
+        events=((1.0, lambda world: world.cancel(0)),),
     ),
 ]

@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scenarios import (
     LOOPS,
     Boom,
+    Ear,
     Ouch,
     SteppedLoop,
     Work,
@@ -604,7 +605,9 @@ class Histories(RuleBasedStateMachine):
     def step(self):
         """Do one thing; when it shows something wrong, only tidy up afterwards."""
         sound, self.sound = self.sound, False
-        yield self.yard
+        with Ear(self.yard.complain):
+            yield self.yard
+        self.yard.judge()
         self.sound = sound
 
     def teardown(self):
@@ -688,7 +691,7 @@ def test_every_history_of_calls_and_faults_keeps_the_promises(sweeping, monkeypa
         monkeypatch.setattr("asyncbatch.intake.SWEEP_AT", 0)
         monkeypatch.setattr("asyncbatch.lobby.SWEEP_AT", 0)
         monkeypatch.setattr("asyncbatch.deadlines._SLACK", 1)
-    examples = int(os.environ.get("ASYNCBATCH_EXAMPLES", "150"))
+    examples = int(os.environ.get("ASYNCBATCH_EXAMPLES", "250"))
     # Making a history that failed shorter takes longer than a test should.
     faulthandler.dump_traceback_later(600 + examples, exit=True)
     many = settings(

@@ -1,6 +1,6 @@
-"""The scenarios under other orders of tasks, with a random fault or none: nothing relies on which of two tasks goes first.
+"""The scenarios as they are, and under other orders of tasks, with a random fault or none.
 
-What asyncio promises is kept: the steps of one task and the callbacks of one future stay in order, and what is no step of
+Nothing relies on which of two tasks goes first. What asyncio promises is kept: the steps of one task and the callbacks of one future stay in order, and what is no step of
 a task neither overtakes nor is overtaken. A failure prints its seed: `ASYNCBATCH_SEED` replays that one, and
 `ASYNCBATCH_SCHEDULES` sets how many there are.
 """
@@ -98,6 +98,29 @@ def play_shuffled(scenario: Scenario, base: type[SteppedLoop], seed: int) -> lis
 def test_any_order_of_tasks_will_do(loop):
     wrong = [what for scenario in SCENARIOS for seed in SEEDS for what in play_shuffled(scenario, loop, seed)]
     assert not wrong, f"{len(wrong)} complaints, such as\n" + "\n".join(wrong[:8])
+
+
+def test_undisturbed_each_batch_runs_in_its_time():
+    for scenario in SCENARIOS:
+        world = play(scenario)
+        assert not world.wrong, scenario
+        assert world.batches == [(pytest.approx(begins), items) for begins, items in scenario.batches], scenario
+
+
+class EarlyLoop(SteppedLoop):
+    """Fires its timers up to a millisecond early, as loops do that count in those."""
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        early = when - 0.0009
+        return super().call_at(early if early > self.time() else when, callback, *args, context=context)
+
+
+def test_a_timer_that_fires_a_little_early_is_no_reason_to_wait_again():
+    for scenario in SCENARIOS:
+        world, on_time = play(scenario, EarlyLoop), play(scenario)
+        assert not world.wrong, scenario
+        assert world.batches == [(pytest.approx(begins, abs=0.01), items) for begins, items in scenario.batches], scenario
+        assert world.loop.steps <= on_time.loop.steps + 10, scenario
 
 
 def test_a_shuffled_loop_keeps_what_asyncio_promises():

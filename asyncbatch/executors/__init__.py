@@ -29,8 +29,9 @@ def resolve(executor: Any, function: Callable[..., Any]) -> Executor:
     Raises `TypeError` if it cannot run `function`.
     """
     resolved = _resolved(executor, function)
-    if hasattr(resolved, "accept"):
-        resolved.accept(function)
+    accept = getattr(resolved, "accept", None)
+    if accept is not None:
+        accept(function)
     return resolved
 
 
