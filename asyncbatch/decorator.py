@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack, overload
 
 from .batcher import Batcher
-from .function import BatchClass, BatchFunction, ItemT, Outputs, ResultT
+from .function import BatchClass, BatchFunction, ItemT, Outputs, ResultT, behind_partials, name_of
 
 if TYPE_CHECKING:
     from .keywords import Details, Options, Reading
@@ -30,7 +30,8 @@ class Batched(Generic[ItemT, ResultT]):
     __wrapped__: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        functools.update_wrapper(self, function, updated=())
+        functools.update_wrapper(self, behind_partials(function), updated=())
+        self.__wrapped__ = function
         self._options = options
         self._batchers: dict[asyncio.AbstractEventLoop, Batcher[ItemT, ResultT]] = {}
         self._instances: dict[int, tuple[weakref.ref[Any], Batched[ItemT, ResultT]]] = {}
@@ -111,7 +112,7 @@ class Batched(Generic[ItemT, ResultT]):
         await self.aclose(drain=kind is None)
 
     def __repr__(self) -> str:
-        return f"<batched {self.__wrapped__.__qualname__}>"
+        return f"<batched {getattr(self, '__qualname__', name_of(self.__wrapped__))}>"
 
     def __get__(self, instance: object, owner: type | None = None) -> Batched[ItemT, ResultT]:
         if instance is None:

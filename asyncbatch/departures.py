@@ -44,12 +44,13 @@ class Departures:
         self._deadlines = deadlines
         self._tally = tally
         self._costed = costed
-        self.flushing = 0  # how many items are still to leave because of a flush
+        self._flushed_at = -math.inf  # who arrived by then leaves without further waiting
 
     def decide(self, now: float) -> tuple[float, str]:
         """Return why a batch leaves now; or, with no reason, in how many seconds to ask again."""
         queue = self._queue
         if queue.admitted == queue.gone:
+            self._flushed_at = -math.inf
             return math.inf, ""
         reason = self._filled()
         if reason and (self._limits.max_wait or self._policy is not None):
@@ -61,7 +62,7 @@ class Departures:
             return math.inf, ""
         if self.closing:
             return 0.0, "close"
-        if self.flushing:
+        if self._flushed_at > -math.inf and queue.oldest() <= self._flushed_at:
             return 0.0, "flush"
         if self._policy is None and not self._limits.max_wait:
             return 0.0, "idle"
@@ -83,13 +84,14 @@ class Departures:
             return 1
         return max(1, int(min(self._limits.max_batch_size, self._limits.max_batch_cost, self._queue.bound)) - waiting)
 
-    def flush(self) -> None:
-        """Let all that waits now leave without further waiting."""
-        self.flushing = self._queue.qsize() + self._queue.lobby.items()
+    def flush(self, now: float) -> None:
+        """Let all that waits `now` leave without further waiting, those who wait for room included."""
+        self._flushed_at = now
 
-    def left(self, items: int) -> None:
-        """Note that `items` left in a batch."""
-        self.flushing = 0 if self._queue.empty() else max(0, self.flushing - items)
+    def departed(self) -> None:
+        """Note that a batch left: a flush ends with the last of those it was for."""
+        if self._queue.admitted == self._queue.gone:
+            self._flushed_at = -math.inf
 
     def _consult(self, now: float) -> tuple[float, str]:
         queue = self._queue
@@ -109,6 +111,8 @@ class Departures:
                 if not math.isnan(wait):
                     return wait
                 logger.error("the policy of batcher %r returned NaN; max_wait was used instead", self._name)
-            except Exception:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:
                 logger.exception("the policy of batcher %r raised; max_wait was used instead", self._name)
         return self._default(outlook)

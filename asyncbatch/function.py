@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-__all__ = ("BatchClass", "BatchFunction", "Outputs", "is_async", "is_class", "name_of")
+__all__ = ("BatchClass", "BatchFunction", "Outputs", "behind_partials", "is_async", "is_class", "name_of")
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -33,14 +33,15 @@ BatchClass: TypeAlias = Callable[[], BatchFunction[ItemT, ResultT]]
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling `function`, or for a class its instances, gives an awaitable; partials are looked through."""
-    function = _behind_partials(function)
+    function = behind_partials(function)
     if inspect.iscoroutinefunction(function):
         return True
     kind = function if inspect.isclass(function) else type(function)
     return inspect.iscoroutinefunction(getattr(kind, "__call__", None))  # noqa: B004  # its definition is the question
 
 
-def _behind_partials(function: Callable[..., Any]) -> Callable[..., Any]:
+def behind_partials(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what is called in the end when `function` is a partial, or one of one."""
     while isinstance(function, functools.partial):
         function = function.func
     return function
@@ -48,11 +49,11 @@ def _behind_partials(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def is_class(function: Callable[..., Any]) -> bool:
     """Whether `function` is a class, to be built once in each worker; a partial of one gives it its arguments."""
-    return inspect.isclass(_behind_partials(function))
+    return inspect.isclass(behind_partials(function))
 
 
 def name_of(function: Callable[..., Any]) -> str:
     """Return the name under which `function` is known; for a partial or an instance, that of what is behind it."""
-    function = _behind_partials(function)
+    function = behind_partials(function)
     name = getattr(function, "__name__", None)
     return name if isinstance(name, str) else type(function).__name__

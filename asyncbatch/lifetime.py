@@ -88,7 +88,7 @@ class Lifetime:
         loop = self._residents.loop
         if asyncio.get_running_loop() is loop:
             self._shut(drain=drain)
-            if not self._in_own_flight():
+            if not self.in_own_flight():
                 await self._residents.ended(timeout)
         elif loop.is_closed():
             self._state, self._thread = "closed", None
@@ -110,12 +110,13 @@ class Lifetime:
             _warn(f"batcher {self.name!r} was not closed; write `async with`", ResourceWarning, source=self, stacklevel=2)
         self._residents.abandon()
 
-    def _in_own_flight(self) -> bool:
+    def in_own_flight(self) -> bool:
+        """Whether the batcher's own function is calling: waiting for a batch would be waiting for itself."""
         flight = CURRENT.get()
         return flight is not None and not flight.landed and flight.batcher is self._residents
 
     def _refuse_deadlock(self) -> None:
-        if self._in_own_flight() and self._residents.all_busy():
+        if self.in_own_flight() and self._residents.all_busy():
             raise WouldDeadlock(
                 f"the function of batcher {self.name!r} calls the batcher itself, and no slot is left to answer; call the "
                 "function directly, or give the executor more slots than calls can nest"

@@ -12,7 +12,8 @@ import functools
 import logging
 import math
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from threading import current_thread, main_thread
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .deadlines import Deadlines
 from .departures import Departures
@@ -78,7 +79,7 @@ class Residents:
         self.queue.ring()
 
     def flush(self) -> None:
-        self._departures.flush()
+        self._departures.flush(self.loop.time())
         self.queue.ring_all()
 
     def consider(self) -> None:
@@ -180,8 +181,7 @@ class Residents:
         if not self._costed and limits.max_batch_cost < size:
             size = max(1, int(limits.max_batch_cost))  # each item costs 1
         self.queue.board(flight, size, limits.max_batch_cost)
-        if self._departures.flushing:
-            self._departures.left(len(flight.items))
+        self._departures.departed()
         return bool(flight.items)
 
     async def _fly(self, flight: Flight, slot: Slot, now: float, reason: str, failure: BaseException | None) -> None:
@@ -203,8 +203,8 @@ class Residents:
             if isinstance(error, GeneratorExit) and asyncio.current_task(self.loop) not in self._tasks.values():
                 raise  # not the function's: this coroutine is being closed, the loop is gone, and nobody can wait
             flight.fail(error)
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise  # on the loop they end the loop, but nobody is left waiting
+            if isinstance(error, KeyboardInterrupt | SystemExit) and current_thread() is main_thread():
+                raise  # it ends the program, but nobody is left waiting; elsewhere it would only end the loop
         finally:
             failure = None
             self._arrive(flight, self.loop.time() - now)
@@ -296,5 +296,11 @@ class Residents:
         for observer in self._observers:
             try:
                 observer(event)
-            except Exception:
+            except (KeyboardInterrupt, SystemExit) as error:
+                self.loop.call_soon(_raise, error)  # not from the midst of a request's change of place
+            except BaseException:
                 logger.exception("an observer of batcher %r raised on %s", self.name, type(event).__name__)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error

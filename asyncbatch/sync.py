@@ -102,10 +102,10 @@ class Batcher(Generic[ItemT, ResultT]):
         with self._guard():
             if self._closed:
                 raise Closed(f"batcher {self.name!r} is closed; make a new one")
-            if self._portal is None:
+            if self._portal is None or self._portal.ended:
                 self._portal = _Portal(self._make)
-                # A portal that nobody closes must not outlive its batcher, nor keep it.
-                weakref.finalize(self, self._portal.end)
+                # A portal that nobody closes ends with its batcher, which must not be kept by what is told then.
+                weakref.finalize(self, _end, *self._portal.serving)
             return self._portal.send(call)
 
     def _guard(self) -> threading.Lock:
@@ -134,11 +134,18 @@ class _Portal(Generic[ItemT, ResultT]):
 
     def __init__(self, make: Callable[[], _batcher.Batcher[ItemT, ResultT]]) -> None:
         self._batcher = make()
-        self._entered: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
+        self._alive = True
+        self._entered: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = concurrent.futures.Future()
+        self._calls: set[concurrent.futures.Future[Any]] = set()
         # A daemon: a batcher that was left open must not keep the process from ending.
         self._thread = threading.Thread(target=self._serve, name=f"asyncbatch {self._batcher.name}", daemon=True)
         self._thread.start()
-        self._loop = self._entered.result()
+        self.serving = self._entered.result()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the thread serves no more: it was closed, or the function ended the loop by `SystemExit`."""
+        return not self._alive
 
     def _serve(self) -> None:
         try:
@@ -146,28 +153,53 @@ class _Portal(Generic[ItemT, ResultT]):
         except BaseException as error:  # noqa: BLE001  # to whoever made the first call, if nobody has heard of it yet
             if not self._entered.done():
                 self._entered.set_exception(error)
+        finally:
+            self._alive = False
+            for future in tuple(self._calls):
+                self._refuse(future)
 
     async def _live(self) -> None:
-        self._ended = asyncio.Event()
+        closing = asyncio.Event()
         async with self._batcher:
-            self._entered.set_result(asyncio.get_running_loop())
-            await self._ended.wait()
+            self._entered.set_result((asyncio.get_running_loop(), closing))
+            await closing.wait()
 
     def send(
         self, call: Callable[[_batcher.Batcher[ItemT, ResultT]], Coroutine[Any, Any, T]]
     ) -> concurrent.futures.Future[T]:
-        return asyncio.run_coroutine_threadsafe(call(self._batcher), self._loop)
+        coroutine = call(self._batcher)
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.serving[0])
+        except RuntimeError:  # the loop has just been closed
+            coroutine.close()
+            future = concurrent.futures.Future()
+        self._calls.add(future)
+        future.add_done_callback(self._calls.discard)
+        if not self._alive:  # a loop that ends drops what was sent to it without a word
+            self._refuse(future)
+        return future
+
+    def _refuse(self, future: concurrent.futures.Future[Any]) -> None:
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            future.set_exception(Closed.too_early(self._batcher.name))
 
     def close(self, drain: bool, timeout: float) -> None:
+        """Close the batcher and end the thread; called by the batcher's own function, do not wait for it."""
+        closed = self.send(lambda batcher: batcher.aclose(drain, timeout))
+        if self._batcher.in_own_flight():
+            closed.add_done_callback(lambda _: _end(*self.serving))
+            return
         try:
-            self.send(lambda batcher: batcher.aclose(drain, timeout)).result()
+            with contextlib.suppress(Closed):  # the function ended the loop
+                closed.result()
         finally:
-            self.end()
+            _end(*self.serving)
             self._thread.join()
 
-    def end(self) -> None:
-        with contextlib.suppress(RuntimeError):  # its loop is closed already
-            self._loop.call_soon_threadsafe(self._ended.set)
+
+def _end(loop: asyncio.AbstractEventLoop, closing: asyncio.Event) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed already
+        loop.call_soon_threadsafe(closing.set)
 
 
 async def _flush(batcher: _batcher.Batcher[Any, Any]) -> None:

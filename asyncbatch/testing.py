@@ -19,6 +19,7 @@ With anyio's pytest plugin, every test of a module on the virtual clock, where a
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
@@ -63,6 +64,8 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
                 raise RuntimeError(f"nothing will ever happen: no timer is set, and these wait: {self._waiting()}")
         elif timeout > 0:
             self._now += timeout
+            # Late in a long time (a year or so) floats are coarser than what the loop takes for "now": it would spin.
+            self._clock_resolution = max(self._clock_resolution, math.ulp(self._now))
         return ready
 
     def _waiting(self) -> str:
