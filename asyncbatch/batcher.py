@@ -178,7 +178,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
     def _details(self, now: float, timeout: float, priority: float, key: Hashable) -> dict[str, Any]:
         hash(key)  # raises TypeError for what cannot be one
         deadline = now + parameters.seconds("timeout", timeout)
-        if self._scoped:
+        if self._scoped and asyncio.current_task() is not None:  # a callback of the loop has no scope around it
             deadline = min(deadline, anyio.current_effective_deadline())
         return {"deadline": deadline, "priority": parameters.number("priority", priority), "key": key}
 

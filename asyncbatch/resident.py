@@ -22,6 +22,7 @@ from .executors.slot import prepared
 from .flight import CURRENT, Flight
 from .metrics.events import BatchEnded, BatchStarted
 from .metrics.statistics import Statistics, Tally
+from .request import Bulk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -265,11 +266,11 @@ class Residents:
         if not self._departures.closing:
             self._missing.add(place)
             self.queue.be_watchful(True)
-            if not self._tasks:
-                self.queue.clear(self._by_others, "closed")
-        elif not self._tasks:
+        if not self._tasks:
+            self.queue.clear(self._by_others, "closed")  # empty, unless the last one was cancelled
             self._deadlines.clear()
-            self._release()
+            if self._departures.closing:
+                self._release()
         self.queue.hand_over()
 
     def _abort(self) -> None:
@@ -290,7 +291,9 @@ class Residents:
         return QueueFull.of(self.name, waiting, waiting * self._tally.seconds_per_item / len(self._slots))
 
     def _is_not_waiting(self, request: Request) -> bool:
-        return request.place is not self.queue and request.place is not self.queue.lobby
+        if request.place is not self.queue and request.place is not self.queue.lobby:
+            return True
+        return isinstance(request, Bulk) and not (request.size or request.waiting)  # all of it flies
 
     def _emit(self, event: Event) -> None:
         for observer in self._observers:

@@ -7,6 +7,7 @@ clocks only. All others run on uvloop as well.
 from __future__ import annotations
 
 import asyncio
+import collections
 import gc
 import sys
 import threading
@@ -66,7 +67,7 @@ def nothing_is_left_behind():
         if not _our_objects():
             break
         gc.collect()
-    left = [type(each).__name__ for each in _our_objects()]
+    left = collections.Counter(type(each).__name__ for each in _our_objects())
     assert not left, f"{left} were left behind"
 
 
