@@ -177,10 +177,15 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
 
     def _details(self, now: float, timeout: float, priority: float, key: Hashable) -> dict[str, Any]:
         hash(key)  # raises TypeError for what cannot be one
-        deadline = now + parameters.seconds("timeout", timeout)
+        deadline, scope = now + parameters.seconds("timeout", timeout), _INF
         if self._scoped and asyncio.current_task() is not None:  # a callback of the loop has no scope around it
-            deadline = min(deadline, anyio.current_effective_deadline())
-        return {"deadline": deadline, "priority": parameters.number("priority", priority), "key": key}
+            scope = anyio.current_effective_deadline()
+        return {
+            "deadline": min(deadline, scope),
+            "scoped": scope < deadline,
+            "priority": parameters.number("priority", priority),
+            "key": key,
+        }
 
     # Many items.
 

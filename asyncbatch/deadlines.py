@@ -20,6 +20,9 @@ __all__ = ("Deadlines",)
 # Rows of requests that have moved on stay in the heap until they surface; it is rebuilt when they could be the most.
 _SLACK = 64
 
+# A scope has this long to cancel its caller: the timers of uvloop are whole milliseconds, and fire up to two late.
+_GRACE = 0.005
+
 
 class Deadlines:
     """Fails each watched request that is still in `place` when its deadline comes.
@@ -67,7 +70,18 @@ class Deadlines:
         """Fail those whose deadline is not after `now`; without waiting for the timer, if the loop was held up."""
         while self.nearest() <= now:
             request = heapq.heappop(self._heap)[2]
-            request.fail(self._error(now - request.arrived), "expired")
+            error = self._error(now - request.arrived)
+            if request.scoped:
+                self._leave_to_scope(request, error)
+            else:
+                request.fail(error, "expired")
+
+    def _leave_to_scope(self, request: Passenger, error: DeadlineExceeded) -> None:
+        """Take the request out; the scope is about to cancel its caller, who expects that and no error."""
+        future = request.future
+        timer = self._loop.call_later(_GRACE, _fail_late, future, error)
+        future.add_done_callback(lambda _: timer.cancel())
+        request.leave("expired")
 
     def _fire(self) -> None:
         # A loop may fire a little early (uvloop rounds to milliseconds): what this timer was set for is due now.
@@ -84,3 +98,8 @@ class Deadlines:
         self._heap = [row for row in self._heap if not self._moved_on(row[2])]
         heapq.heapify(self._heap)
         self._rebuild_at = 2 * len(self._heap) + _SLACK
+
+
+def _fail_late(future: asyncio.Future[Any], error: DeadlineExceeded) -> None:
+    if not future.done():  # the scope was given more time
+        future.set_exception(error)

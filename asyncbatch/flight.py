@@ -70,8 +70,8 @@ class Flight:
         return items
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give callers whose time runs out before the batch is back their `DeadlineExceeded` then."""
-        urgent = [each for each in self.passengers if each.deadline < math.inf]
+        """Give callers whose `timeout` runs out before the batch is back their `DeadlineExceeded` then."""
+        urgent = [each for each in self.passengers if each.deadline < math.inf and not each.scoped]
         if urgent:
             self._deadlines = Deadlines(loop, self.batcher.name, lambda each: each.place is not self)
             for each in urgent:

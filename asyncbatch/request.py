@@ -48,6 +48,7 @@ class Request:
     place: Place | None
     size: ClassVar[int] = 1
     deadline: float = math.inf
+    scoped: bool = False  # whether the deadline is that of a scope around the caller, which then cancels it by itself
     priority: float = 0
     key: Hashable = None
     cost: float = 1.0
@@ -93,11 +94,12 @@ class Request:
 class DetailedRequest(Request):
     """A request with any of a deadline, a priority, a key or a cost."""
 
-    __slots__ = ("cost", "deadline", "key", "priority")
+    __slots__ = ("cost", "deadline", "key", "priority", "scoped")
 
-    def __init__(self, *base: Any, deadline: float, priority: float, key: Hashable, cost: float) -> None:
+    def __init__(self, *base: Any, deadline: float, scoped: bool, priority: float, key: Hashable, cost: float) -> None:
         super().__init__(*base)
         self.deadline = deadline
+        self.scoped = scoped
         self.priority = priority
         self.key = key
         self.cost = cost
@@ -181,6 +183,10 @@ class Portion:
     @property
     def deadline(self) -> float:
         return self.bulk.deadline
+
+    @property
+    def scoped(self) -> bool:
+        return self.bulk.scoped
 
     @property
     def arrived(self) -> float:

@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from asyncbatch.flight import Flight
-from asyncbatch.request import Bulk, Portion, Request
+from asyncbatch.request import Bulk, DetailedRequest, Portion, Request
 from asyncbatch.resident import Residents
 from asyncbatch.testing import VirtualClockLoop
 
@@ -89,6 +89,18 @@ async def no_task_or_timer_is_left_behind():
     assert not timers, f"{timers} were left behind"
 
 
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is there now is not looked through after each test
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # others ask the collector, too
+
+
+OURS = {Request, DetailedRequest, Bulk, Portion, Flight, Residents}
+
+
 def _our_objects() -> list[object]:
-    kinds = (Request, Bulk, Portion, Flight, Residents)
-    return [each for each in gc.get_objects() if type(each) in kinds or isinstance(each, Request)]
+    return [each for each in gc.get_objects() if type(each) in OURS]

@@ -344,6 +344,46 @@ async def test_the_deadline_of_an_enclosing_scope_counts():
         assert function.items == ["sooner", "later"]
 
 
+@pytest.mark.virtual
+async def test_a_scope_that_ends_cancels_its_caller_itself_and_the_item_never_runs():
+    async with busy(max_batch_size=1, queue=EarliestDeadline()) as (batcher, function):
+        with anyio.move_on_after(10) as scope:
+            await batcher("item")
+        assert scope.cancelled_caught
+        with anyio.move_on_after(10) as scope:
+            await batcher.map(["items", "of", "a map"])
+        assert scope.cancelled_caught
+        batcher.release()
+        assert await outcome(batcher("next")) == "next"
+        assert function.items == ["next"]
+
+
+@pytest.mark.virtual
+async def test_a_scope_that_ends_while_its_item_flies_cancels_its_caller_itself():
+    async with running(RecordingFunction(seconds=20), queue=EarliestDeadline()) as batcher:
+        with anyio.move_on_after(10) as scope:
+            await batcher("item")
+        assert scope.cancelled_caught
+
+
+@pytest.mark.virtual
+async def test_a_scope_whose_end_is_put_off_leaves_nobody_hanging():
+    async with busy(max_batch_size=1, queue=EarliestDeadline()) as (batcher, function):
+        with anyio.move_on_after(10) as scope:
+            asyncio.get_running_loop().call_later(5, setattr, scope, "deadline", INF)
+            assert isinstance(await outcome(batcher("item")), DeadlineExceeded)
+        batcher.release()
+        assert await outcome(batcher("next")) == "next"
+        assert function.items == ["next"]
+
+
+@pytest.mark.virtual
+async def test_its_own_timeout_within_a_longer_scope_is_an_error():
+    async with busy(max_batch_size=1, queue=EarliestDeadline()) as (batcher, _):
+        with anyio.fail_after(20):
+            assert isinstance(await outcome(batcher("item", timeout=10)), DeadlineExceeded)
+
+
 async def test_it_may_be_called_from_a_callback_where_there_is_no_task():
     loop = asyncio.get_running_loop()
     for queue in (Fifo(), EarliestDeadline()):
