@@ -182,6 +182,7 @@ class SteppedLoop(VirtualClockLoop):
 
     def __init__(self) -> None:
         super().__init__(patience=0)
+        self.set_debug(False)  # thousands of them run in a test, and each debug handle extracts its traceback
         self.steps = 0
         self.before_step: Callable[[], None] = lambda: None
         self._counter = itertools.count()
