@@ -8,7 +8,7 @@ General layout, in the order of imports; a room knows only those above it.
     scatter, flight                     who gets what came of a batch, and one batch on its way
     doorbell, lobby, intake, queues     where requests wait, and which goes next
     policies, departures, executors     when a batch leaves, and where it runs
-    resident                            the coroutines that fly it
+    house, resident, residents          the coroutines that fly it, and what they share
     lifetime, controls, imap, batcher   what users hold
     decorator, sync                     and in front of it
 """

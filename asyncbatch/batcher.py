@@ -12,6 +12,7 @@ import anyio
 
 from . import imap, parameters
 from .controls import Controls
+from .errors import NotRunning
 from .executors import Executor, resolve
 from .flight import CURRENT
 from .function import BatchClass, BatchFunction, ItemT, ResultT, name_of
@@ -19,7 +20,7 @@ from .intake import Discipline
 from .policies import Limits, Policy
 from .queues import Fifo
 from .request import Bulk, DetailedRequest, Request
-from .resident import Residents
+from .residents import Residents
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ("Batcher",)
 
 _INF = math.inf
+_ZERO = 0  # small integers are one object each
 
 
 class Batcher(Controls, Generic[ItemT, ResultT]):
@@ -78,8 +80,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         # Whether a request needs more than its item: then it takes the longer way.
         self._scoped = self._discipline.uses_deadlines or getattr(policy, "uses_deadlines", False)
         self._unusual = self._cost is not None or self._scoped
-        self._future: Callable[[], asyncio.Future[Any]] = self._refuse
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._future: Callable[[], asyncio.Future[Any]]
 
     def _make_residents(self) -> Residents:
         slots = self._executor.open(self._function, self.name)
@@ -92,15 +93,13 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             costed=self._cost is not None,
             observers=self._observers,
         )
-        self._queue = residents.queue
-        self._time = residents.loop.time
-        self._loop = residents.loop
-        self._future = residents.loop.create_future
-        self._runs = residents.loop.is_running
+        house = residents.house
+        self._queue, self._flights = house.queue, house.flights
+        self._time, self._future, self._runs = house.loop.time, house.loop.create_future, house.loop.is_running
         return residents
 
     def __repr__(self) -> str:
-        inside = self._residents if self._state == "open" else "closed" if self._state == "closed" else "not entered"
+        inside = self._house if self._state == "open" else "closed" if self._state == "closed" else "not entered"
         return f"<Batcher {self.name!r} [{inside}] max_batch_size={self.max_batch_size}>"
 
     # One item.
@@ -117,13 +116,12 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         batcher's own function calls it and no slot is left. An item whose caller is cancelled may have run already.
         """
         # What every request costs stands in these lines, spelled out: a call to a helper is a tenth of the whole.
-        usual = timeout is _INF and priority == 0 and key is None and not self._unusual
-        if not usual or get_ident() != self._thread or not self._runs():
+        if get_ident() != self._thread or timeout is not _INF or priority is not _ZERO or key is not None or self._unusual:
             future, request = self._enter(item, True, timeout, priority, key)
         else:
-            if CURRENT.get() is not None:
-                self._refuse_deadlock()
-            future, queue = self._future(), self._queue
+            if self._flights and (CURRENT.get() is not None or not self._runs()):
+                self._refuse_misplaced()
+            queue, future = self._queue, self._future()
             request = Request(item, future, self._time(), queue)
             if queue.admitted < queue.alarm:
                 queue.admitted += 1
@@ -132,10 +130,12 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
                 queue.attend(request, True)
         try:
             return await future  # type: ignore[no-any-return]
-        except BaseException:
+        except BaseException as error:
             request.leave("cancelled")
             del request, future  # or the exception, this frame and the future would keep each other alive
-            raise
+            if not isinstance(error, RuntimeError | TypeError) or self._runs():
+                raise
+            raise NotRunning.elsewhere(self.name) from error  # what runs this could not await a future of that loop
 
     def submit(
         self, item: ItemT, *, timeout: float = _INF, priority: float = 0, key: Hashable = None
@@ -152,6 +152,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         # The future is handed out and may be cancelled by whoever holds it, a task that awaits it for one. It tells nobody
         # but by a callback a pass later, so its method is covered up; a subclass would be awaited the slow way by tasks.
         future.cancel = request.cancel  # type: ignore[method-assign]
+        self._house.handed_out = True
         return future
 
     def _enter(
@@ -159,10 +160,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
     ) -> tuple[asyncio.Future[Any], Request]:
         if get_ident() != self._thread:
             raise self._refusal()
-        if not self._runs():
-            raise self._elsewhere()
-        if CURRENT.get() is not None:
-            self._refuse_deadlock()
+        if CURRENT.get() is not None or not self._runs():
+            self._refuse_misplaced()
         future, now = self._future(), self._time()
         if timeout is _INF and priority == 0 and key is None and not self._unusual:
             request = Request(item, future, now, self._queue)
@@ -172,7 +171,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             request = DetailedRequest(item, future, now, self._queue, cost=cost, **details)
         self._queue.put_nowait(request, waits)
         if request.deadline < _INF:
-            self._residents.watch(request)
+            self._house.watch(request)
         return future, request
 
     def _details(self, now: float, timeout: float, priority: float, key: Hashable) -> dict[str, Any]:
@@ -214,7 +213,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         """
         if get_ident() != self._thread:
             raise self._refusal()
-        self._refuse_deadlock()
+        self._refuse_misplaced()
         if isinstance(items, AsyncIterable):
             raise TypeError("map takes an iterable; for an async one write `async for result in batcher.imap(source)`")
         items = list(items)
@@ -227,7 +226,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         bulk = Bulk(items, future, now, None, cost=0.0, costs=costs, return_exceptions=return_exceptions, **details)
         self._queue.put_bulk(bulk)
         if bulk.deadline < _INF:
-            self._residents.watch(bulk)
+            self._house.watch(bulk)
         try:
             return await future  # type: ignore[no-any-return]
         except BaseException:
@@ -269,7 +268,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         if get_ident() != self._thread:
             raise self._refusal()
         if read_ahead is None:
-            read_ahead = 2 * self._limits.max_batch_size * self._residents.capacity
+            read_ahead = 2 * self._limits.max_batch_size * self._house.capacity
 
         def submit(item: ItemT) -> asyncio.Future[ResultT]:
             return self._submit(item, True, timeout, priority, key)

@@ -25,7 +25,7 @@ class Controls(Lifetime):
         """Let all that waits now leave without further waiting, as soon as there are slots for it."""
         if get_ident() != self._thread:
             raise self._refusal()
-        self._residents.flush()
+        self._house.flush()
 
     def statistics(self) -> Statistics:
         """Return a frozen snapshot of what has happened since the batcher was entered; it stays readable after closing.
@@ -34,7 +34,7 @@ class Controls(Lifetime):
         """
         if self._state == "new":
             raise self._refusal()
-        return self._residents.statistics()
+        return self._house.statistics()
 
     @property
     def max_batch_size(self) -> int:
@@ -68,4 +68,4 @@ class Controls(Lifetime):
 
     def _consider(self) -> None:
         if self._state == "open":
-            self._residents.consider()
+            self._house.queue.ring_all()

@@ -44,13 +44,14 @@ class Departures:
         self._deadlines = deadlines
         self._tally = tally
         self._costed = costed
-        self._flushed_at = -math.inf  # who arrived by then leaves without further waiting
+        self.flushing = False  # whether some are left to leave because of a flush: those who had arrived by
+        self._flushed_at = -math.inf
 
     def decide(self, now: float) -> tuple[float, str]:
         """Return why a batch leaves now; or, with no reason, in how many seconds to ask again."""
         queue = self._queue
         if queue.admitted == queue.gone:
-            self._flushed_at = -math.inf
+            self.flushing = False
             return math.inf, ""
         reason = self._filled()
         if reason and (self._limits.max_wait or self._policy is not None):
@@ -62,7 +63,7 @@ class Departures:
             return math.inf, ""
         if self.closing:
             return 0.0, "close"
-        if self._flushed_at > -math.inf and queue.oldest() <= self._flushed_at:
+        if self.flushing and queue.oldest() <= self._flushed_at:
             return 0.0, "flush"
         if self._policy is None and not self._limits.max_wait:
             return 0.0, "idle"
@@ -86,12 +87,8 @@ class Departures:
 
     def flush(self, now: float) -> None:
         """Let all that waits `now` leave without further waiting, those who wait for room included."""
+        self.flushing = True
         self._flushed_at = now
-
-    def departed(self) -> None:
-        """Note that a batch left: a flush ends with the last of those it was for."""
-        if self._queue.admitted == self._queue.gone:
-            self._flushed_at = -math.inf
 
     def _consult(self, now: float) -> tuple[float, str]:
         queue = self._queue

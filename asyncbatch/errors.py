@@ -39,6 +39,15 @@ class NotRunning(AsyncBatchError, RuntimeError):
     """Raised when a batcher is used that was not entered, or from another event loop, thread or process."""
 
 
+    @classmethod
+    def elsewhere(cls, name: str) -> NotRunning:
+        """Return what those get who call from another event loop."""
+        return cls(
+            f"batcher {name!r} belongs to another event loop; enter a batcher in each loop, "
+            "or call it from threads through asyncbatch.sync"
+        )
+
+
 class Closed(AsyncBatchError, RuntimeError):
     """Raised to callers of a closed batcher, and to those it could no longer serve when it closed."""
 

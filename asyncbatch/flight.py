@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import math
-from contextvars import ContextVar
-from operator import attrgetter
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import scatter
 from .deadlines import Deadlines
+from .request import GONE
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from .metrics.statistics import Tally
     from .request import Passenger
 
 __all__ = ("CURRENT", "Flight")
@@ -24,50 +23,37 @@ CURRENT: ContextVar[Flight | None] = ContextVar("asyncbatch.flight", default=Non
 """The flight whose function is running here; set in the context that each batch gets."""
 
 
-_ARRIVED = attrgetter("arrived")
-
-
 class Flight:
     """The passengers of one batch; the queue fills them in, with their items. `aboard` counts those who still wait."""
 
-    __slots__ = (
-        "_deadlines",
-        "_tally",
-        "_task",
-        "aboard",
-        "arrived",
-        "batcher",
-        "error",
-        "items",
-        "landed",
-        "mixed",
-        "oldest",
-        "passengers",
-        "size",
-        "stopped",
-    )
+    reason = ""  # why it left; none before it does
+    began = 0.0
+    aboard = size = 0
+    oldest = 0.0  # when the first of them arrived
+    mixed = False  # whether portions of bulks may be among the passengers
+    landed = stopped = False
+    error: str | None = None  # the name of what the whole batch failed with
+    _deadlines: Deadlines | None = None
 
-    def __init__(self, batcher: Any, tally: Tally, task: asyncio.Task[None] | None) -> None:
-        self.batcher = batcher  # whose flight it is, with its `name`
-        self.passengers: list[Passenger] = []
+    def __init__(self, batcher: Any, task: asyncio.Task[None] | None) -> None:
+        self.batcher = batcher  # the house it left, with its `name` and `tally`
+        self.passengers: list[Any] = []
         self.items: list[Any] = []
         self.arrived = 0.0  # the sum of all times of arrival
-        self.oldest = 0.0  # the first of them
-        self.mixed = False  # whether portions of bulks may be among the passengers
-        self.landed = self.stopped = False
-        self.aboard = self.size = 0
-        self.error: str | None = None  # the name of what the whole batch failed with
-        self._tally = tally
         self._task = task  # to cancel when nobody waits for the batch any more, if that stops the work
-        self._deadlines: Deadlines | None = None
 
-    def depart(self, now: float, reason: str) -> list[Any]:
-        """Return the items, in a list that nobody else holds."""
+    def depart(self, now: float, reason: str) -> None:
+        """Note that the batch leaves, and why."""
+        self.began, self.reason = now, reason
+        self.aboard = self.size = size = len(self.items)
+        self.batcher.tally.started(reason, size, now * size - self.arrived, now - self.oldest)
+
+    def unload(self) -> tuple[list[Any], Context]:
+        """Return the items, in a list that nobody else holds, and the context in which the function is to see them."""
+        context = Context()
+        context.run(CURRENT.set, self)
         items, self.items = self.items, []
-        self.oldest = min(map(_ARRIVED, self.passengers))
-        self.aboard = self.size = len(items)
-        self._tally.started(reason, self.size, now * self.size - self.arrived, now - self.oldest)
-        return items
+        return items, context
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give callers whose `timeout` runs out before the batch is back their `DeadlineExceeded` then."""
@@ -82,7 +68,7 @@ class Flight:
         if self.landed:
             return
         self.aboard -= request.size
-        self._tally.count(outcome, request.size)
+        self.batcher.tally.count(outcome, request.size)
         if not self.aboard and self._task is not None:
             # Not at once: the function itself may have cancelled its last caller, in the step that is running.
             self._task.get_loop().call_soon(self.stop)
@@ -96,7 +82,11 @@ class Flight:
     def deliver(self, outputs: Any) -> None:
         """Scatter what the function returned. Raises what is wrong with it, with nothing handed out."""
         outputs = scatter.checked(outputs, self.size, self.batcher.name)
-        self._land(*scatter.deliver(self.passengers, outputs, self._note, mixed=self.mixed))
+        counts = scatter.deliver(self.passengers, outputs, self._note, mixed=self.mixed)
+        if self.batcher.handed_out and not self.mixed:
+            for each in self.passengers:
+                each.future = GONE  # it knows its request, see `submit`: the two would keep each other alive
+        self._land(*counts)
 
     def fail(self, error: BaseException) -> None:
         """Give every caller a copy of what the function raised."""
@@ -114,7 +104,7 @@ class Flight:
     def _land(self, succeeded: int, failed: int) -> None:
         if self._deadlines is not None:
             self._deadlines.clear()
-        tally = self._tally
+        tally = self.batcher.tally
         tally.succeeded += succeeded
         tally.failed += failed
         left, self.aboard = self.aboard - succeeded - failed, 0

@@ -91,6 +91,11 @@ class IntakeQueue(Doorbell):
         request = self.head()
         return math.inf if request is None else request.arrived
 
+    def _oldest_of(self, passengers: list[Any]) -> float:
+        """Return when the one that waited longest of those who were just taken arrived."""
+        arrived: float = passengers[0].arrived
+        return arrived
+
     # Coming in.
 
     def put_nowait(self, request: Any, waits: bool = False) -> None:
@@ -197,6 +202,8 @@ class IntakeQueue(Doorbell):
             self._board_measured(flight, limit, budget)
         else:
             self._board_singles(flight, limit)
+        if flight.passengers:
+            flight.oldest = self._oldest_of(flight.passengers)
         if self.lobby.line:
             self._admit()
         self.hand_over()
@@ -205,30 +212,35 @@ class IntakeQueue(Doorbell):
         # The one loop over a batch on its way in: what the flight needs of each request is gathered here.
         queue, get, passengers, items = self._queue, self._get, flight.passengers, flight.items
         arrived = 0.0
-        while limit and queue:
-            request = get()
-            if request.place is None:
-                self._dead -= 1
-            elif request.future.done():  # cancelled in this very pass, see `head`
-                self.gone += 1
-                request.place = request.item = None
-                request.future = GONE
-                self._tally.count("cancelled", 1)
-            else:
+        while queue and (room := limit - len(items)):
+            for _ in range(min(room, len(queue))):
+                request = get()
+                if request.future.done():
+                    self._pass_by(request)
+                    continue
                 request.place = flight
                 passengers.append(request)
                 items.append(request.item)
                 request.item = None  # a caller that keeps its future keeps the request, and must not keep this
                 arrived += request.arrived
-                limit -= 1
         self.gone += len(items)
         flight.arrived = arrived
+
+    def _pass_by(self, request: Any) -> None:
+        """Note that `request`, just taken, does not fly."""
+        if request.place is None:
+            self._dead -= 1
+            return
+        self.gone += 1  # cancelled in this very pass, see `head`
+        request.place = request.item = None
+        request.future = GONE
+        self._tally.count("cancelled", 1)
 
     def _board_measured(self, flight: Flight, limit: int, budget: float) -> None:
         flight.mixed = True
         spent = 0.0
         while (room := limit - len(flight.items)) > 0 and (request := self.head()) is not None:
-            size, cost = _fitting(request, room, budget - spent, alone=not flight.items)
+            size, cost = request.fitting(room, budget - spent, alone=not flight.items)
             if not size:
                 break
             passenger = self._cut(request, size)
@@ -260,7 +272,7 @@ class IntakeQueue(Doorbell):
             self._dead += 1
             self._bulks -= isinstance(request, Bulk)
             if self._costed:
-                self.cost = self.cost - _cost_of(request) if self.qsize() else 0.0
+                self.cost = self.cost - request.queued_cost() if self.qsize() else 0.0
             self._tally.count(outcome, size)
         if self._dead > max(SWEEP_AT, len(self._queue) // 2):
             self._sweep()
@@ -276,23 +288,3 @@ class IntakeQueue(Doorbell):
         for request in [*self.lobby, *self._entries()]:
             if request.place is not None:
                 request.fail(error(), outcome)
-
-
-def _cost_of(request: Any) -> float:
-    cost: float = request.cost_of(request.taken, request.admitted) if isinstance(request, Bulk) else request.cost
-    return cost
-
-
-def _fitting(request: Any, most: int, budget: float, *, alone: bool) -> tuple[int, float]:
-    """Return how many of a request's next `most` items `budget` allows, and their cost; one at least if `alone`."""
-    if not isinstance(request, Bulk):
-        return (1, request.cost) if alone or request.cost <= budget else (0, 0.0)
-    most = min(most, request.size)
-    if request.costs is None:
-        return most, float(most)
-    spent = 0.0
-    for size, cost in enumerate(request.costs[request.taken : request.taken + most]):
-        if spent + cost > budget and (size or not alone):
-            return size, spent
-        spent += cost
-    return most, spent

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Self
 from . import parameters
 from .errors import AsyncBatchError, Closed, NotRunning, WouldDeadlock
 from .flight import CURRENT
-from .resident import Residents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .house import House
+    from .residents import Residents
 
 __all__ = ("Lifetime",)
 
@@ -32,6 +34,7 @@ class Lifetime:
 
     name: str
     _residents: Residents
+    _house: House
 
     def __init__(self) -> None:
         self._state = "new"
@@ -42,7 +45,7 @@ class Lifetime:
         raise NotImplementedError
 
     async def __aenter__(self) -> Self:
-        if self._state == "open" and not self._residents.loop.is_closed():
+        if self._state == "open" and not self._house.loop.is_closed():
             raise RuntimeError(f"batcher {self.name!r} is entered already; make another one for another block")
         self._open()
         return self
@@ -53,6 +56,7 @@ class Lifetime:
 
     def _open(self) -> None:
         self._residents = self._make_residents()
+        self._house = self._residents.house
         self._thread = get_ident()
         self._state = "open"
         _open_ones.add(self)
@@ -85,7 +89,7 @@ class Lifetime:
         parameters.seconds("timeout", timeout)
         if self._state in ("new", "forked"):
             return
-        loop = self._residents.loop
+        loop = self._house.loop
         if asyncio.get_running_loop() is loop:
             self._shut(drain=drain)
             if not self.in_own_flight():
@@ -113,17 +117,17 @@ class Lifetime:
     def in_own_flight(self) -> bool:
         """Whether the batcher's own function is calling: waiting for a batch would be waiting for itself."""
         flight = CURRENT.get()
-        return flight is not None and not flight.landed and flight.batcher is self._residents
+        return flight is not None and not flight.landed and flight.batcher is self._house
 
-    def _refuse_deadlock(self) -> None:
-        if self.in_own_flight() and self._residents.all_busy():
+    def _refuse_misplaced(self) -> None:
+        """Raise if the call comes from another loop of this thread, or from where waiting for it would never end."""
+        if not self._house.loop.is_running():
+            raise NotRunning.elsewhere(self.name)
+        if self.in_own_flight() and self._house.all_busy():
             raise WouldDeadlock(
                 f"the function of batcher {self.name!r} calls the batcher itself, and no slot is left to answer; call the "
                 "function directly, or give the executor more slots than calls can nest"
             )
-
-    def _refuse(self) -> Any:
-        raise self._refusal()
 
     def _refusal(self) -> AsyncBatchError:
         """Return what is wrong about a call that did not come from the batcher's thread, or not in its time."""
@@ -138,12 +142,6 @@ class Lifetime:
         return NotRunning(
             f"batcher {self.name!r} was called from another thread than its event loop's; "
             "call it there, or use asyncbatch.sync.Batcher, which threads can share"
-        )
-
-    def _elsewhere(self) -> NotRunning:
-        return NotRunning(
-            f"batcher {self.name!r} belongs to another event loop; enter a batcher in each loop, "
-            "or call it from threads through asyncbatch.sync"
         )
 
 

@@ -63,6 +63,14 @@ class Request:
     def items(self) -> Sequence[Any]:
         return (self.item,)
 
+    def queued_cost(self) -> float:
+        """Return what its items in the queue cost together."""
+        return self.cost
+
+    def fitting(self, most: int, budget: float, *, alone: bool) -> tuple[int, float]:  # noqa: ARG002  # it has one
+        """Return how many of its next `most` items `budget` allows, and their cost; one at least if `alone`."""
+        return (1, self.cost) if alone or self.cost <= budget else (0, 0.0)
+
     def leave(self, outcome: str) -> None:
         """Give up the place, if there still is one; item and future are let go at once."""
         place, self.place = self.place, None
@@ -134,6 +142,20 @@ class Bulk(DetailedRequest):
 
     def cost_of(self, start: int, stop: int) -> float:
         return float(stop - start) if self.costs is None else sum(self.costs[start:stop])
+
+    def queued_cost(self) -> float:
+        return self.cost_of(self.taken, self.admitted)
+
+    def fitting(self, most: int, budget: float, *, alone: bool) -> tuple[int, float]:
+        most = min(most, self.size)
+        if self.costs is None:
+            return most, float(most)
+        spent = 0.0
+        for size, cost in enumerate(self.costs[self.taken : self.taken + most]):
+            if spent + cost > budget and (size or not alone):
+                return size, spent
+            spent += cost
+        return most, spent
 
     def portion(self, size: int) -> Portion:
         """Cut the next `size` items off the queued ones."""

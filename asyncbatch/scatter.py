@@ -55,9 +55,8 @@ def deliver(
         return _deliver_by_hand(passengers, outputs, note, failures=failures)
     succeeded = len(outputs)
     for request, output in zip(passengers, outputs, strict=True):
-        future, request.future = request.future, GONE  # type: ignore[misc]  # none is a portion
         try:
-            future.set_result(output)
+            request.future.set_result(output)
         except asyncio.InvalidStateError:
             succeeded -= 1
     return succeeded, 0

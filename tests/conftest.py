@@ -17,7 +17,8 @@ import uvloop
 
 from asyncbatch.flight import Flight
 from asyncbatch.request import Bulk, DetailedRequest, Portion, Request
-from asyncbatch.resident import Residents
+from asyncbatch.house import House
+from asyncbatch.residents import Residents
 from asyncbatch.testing import VirtualClockLoop
 
 
@@ -99,7 +100,7 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()  # others ask the collector, too
 
 
-OURS = {Request, DetailedRequest, Bulk, Portion, Flight, Residents}
+OURS = {Request, DetailedRequest, Bulk, Portion, Flight, House, Residents}
 
 
 def _our_objects() -> list[object]:

@@ -24,7 +24,7 @@ ROOMS = """
     doorbell lobby intake queues
     policies departures
     executors.slot executors.inline executors.futures executors
-    resident
+    house resident residents
     lifetime controls imap keywords batcher
     decorator sync
     testing

@@ -69,10 +69,10 @@ class Told:
             repr(batcher),
             str(batcher),
             repr(batcher.statistics()),
-            repr(batcher._residents),
-            str(batcher._residents),
+            repr(batcher._house),
+            str(batcher._house),
         ]
-        self.texts += [repr(each) for each in (batcher._residents.queue, *batcher._residents._flights)]
+        self.texts += [repr(each) for each in (batcher._house.queue, *batcher._house.flights)]
         self.texts += [repr(task) for task in asyncio.all_tasks()]
         self.texts += [thread.name for thread in threading.enumerate()]
 
@@ -201,7 +201,7 @@ async def test_secrets_in_the_queue_stay_secret(queue):
                 told.texts.append(repr(batcher._queue))
                 tasks.append(asyncio.create_task(tell(told, batcher.submit(Telling()))))
             told.batcher(batcher)
-            told.texts += map(repr, vars(batcher._residents).values())
+            told.texts += map(repr, vars(batcher._house).values())
             gate.set()
             await batcher.aclose(drain=False)
             await asyncio.gather(*tasks)

@@ -48,14 +48,19 @@ class InlineSlot:
         self._function = _called(self._function)
         self.available = True
 
-    async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
-        outputs = context.run(_called, self._function, items)
-        if type(outputs) is CoroutineType or inspect.isawaitable(outputs):
-            outputs = await drive(outputs, context)
-        return outputs  # type: ignore[no-any-return]
+    def run(self, items: list[Any], context: Context) -> Awaitable[Sequence[Any]]:
+        return _run(self._function, items, context)
 
     def close(self) -> None:
         self._function = None  # what was built here goes, however long the batcher is kept
+
+
+@types.coroutine
+def _run(function: Callable[[list[Any]], Any], items: list[Any], context: Context) -> Generator[Any, Any, Any]:
+    outputs = context.run(_called, function, items)
+    if type(outputs) is CoroutineType or inspect.isawaitable(outputs):
+        outputs = yield from drive(outputs, context)
+    return outputs
 
 
 @types.coroutine

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextvars import Context
 
 __all__ = ("Executor", "Slot", "prepared")
@@ -29,7 +29,7 @@ class Slot(Protocol):
         Raises what the class raised; the batcher hands that to the callers of the next batch, and tries again then.
         """
 
-    async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
+    def run(self, items: list[Any], context: Context) -> Awaitable[Sequence[Any]]:
         """Run the function on `items`, in `context` if it runs in this process; return or raise what it did."""
         raise NotImplementedError
 
