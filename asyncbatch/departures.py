@@ -87,7 +87,7 @@ class Departures:
 
     def flush(self, now: float) -> None:
         """Let all that waits `now` leave without further waiting, those who wait for room included."""
-        self.flushing = True
+        self.flushing = not self._queue.empty() or len(self._queue.lobby) > 0
         self._flushed_at = now
 
     def _consult(self, now: float) -> tuple[float, str]:

@@ -19,12 +19,18 @@ With anyio's pytest plugin, every test of a module on the virtual clock, where a
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import math
 import selectors
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 __all__ = ("RecordingFunction", "Step", "VirtualClockLoop")
+
+
+# How many real seconds a thread may take from one callback of a future that is done to the next.
+_MIDST = 0.005
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):
@@ -39,6 +45,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     def __init__(self, patience: float = 2.0) -> None:
         self._now = 0.0
         self._out = 0
+        self._just_back = False
         self._patience = patience
         super().__init__(_JumpingSelector(self))
 
@@ -46,18 +53,32 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
-        future = super().run_in_executor(executor, func, *args)
+        if executor is None:
+            if self._default_executor is None:
+                self.set_default_executor(concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio"))
+            executor = self._default_executor
+        noting = _Noting(executor)
+        future = super().run_in_executor(noting, func, *args)  # type: ignore[arg-type]
         self._out += 1
-        future.add_done_callback(self._came_back)
+        # After the callback that brings the result, as the clock goes on with this; and also if nobody awaits that any more.
+        noting.work.add_done_callback(self._tell_back)
         return future
 
-    def _came_back(self, _: object) -> None:
+    def _tell_back(self, _: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.call_soon_threadsafe(self._came_back)
+
+    def _came_back(self) -> None:
         self._out -= 1
+        self._just_back = True
 
     def _select(self, wait_for_real: Callable[[float | None], list[Any]], timeout: float | None) -> list[Any]:
         ready = wait_for_real(0)
         if ready or timeout == 0:
             return ready
+        if self._just_back:  # the thread that has told so may be in the midst of telling more
+            self._just_back = False
+            return wait_for_real(_MIDST)
         if self._out or timeout is None:
             ready = wait_for_real(self._patience)
             if not ready and not self._out:
@@ -70,6 +91,19 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
     def _waiting(self) -> str:
         return ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(self))) or "no tasks"
+
+
+class _Noting:
+    """Stands in for an executor in `run_in_executor`, to keep the future of the work itself."""
+
+    work: concurrent.futures.Future[Any]
+
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor
+
+    def submit(self, func: Callable[..., Any], *args: Any) -> concurrent.futures.Future[Any]:
+        self.work = self._executor.submit(func, *args)
+        return self.work
 
 
 class _JumpingSelector(selectors.DefaultSelector):

@@ -221,8 +221,11 @@ class SteppedLoop(VirtualClockLoop):
         return task
 
     def tasks(self) -> list[asyncio.Task[Any]]:
-        """Return the tasks that have not ended, in the order in which they came to be."""
-        return sorted(asyncio.all_tasks(self), key=self._births.__getitem__)
+        """Return the tasks that have not ended, in the order in which they came to be.
+
+        One whose first step runs at once, inside `create_task`, may not be known yet: it is the last.
+        """
+        return sorted(asyncio.all_tasks(self), key=lambda task: self._births.get(task, math.inf))
 
     def leftovers(self) -> list[Any]:
         return [*self.tasks(), *self.timers()]

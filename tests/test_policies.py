@@ -168,6 +168,7 @@ async def test_a_batch_is_formed_when_there_is_a_slot_for_it():
     function = RecordingFunction(seconds=1)
     async with running(function, max_wait=0.1) as batcher:
         tasks = start(batcher, 0)
+        await asyncio.sleep(0.05)
         for item in range(1, 10):
             await asyncio.sleep(0.1)
             tasks += start(batcher, item)
