@@ -145,14 +145,27 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         Raises as `__call__` does, but for what comes later: that is the future's. A full queue is a `QueueFull` here, as
         there is nothing to wait with.
         """
-        return self._submit(item, False, timeout, priority, key)
+        # As in `__call__`, but that a full queue says so.
+        if get_ident() != self._thread or timeout is not _INF or priority is not _ZERO or key is not None or self._unusual:
+            return self._hand_out(*self._enter(item, False, timeout, priority, key))
+        if self._flights and (CURRENT.get() is not None or not self._runs()):
+            self._refuse_misplaced()
+        queue, future = self._queue, self._future()
+        request = Request(item, future, self._time(), queue)
+        if queue.admitted < queue.alarm:
+            queue.admitted += 1
+            queue.put_last(request)
+        else:
+            queue.attend(request, False)
+        future.cancel = request.cancel  # type: ignore[method-assign]  # see `_hand_out`
+        queue.handed_out = True
+        return future
 
-    def _submit(self, item: Any, waits: bool, timeout: float, priority: float, key: Hashable) -> asyncio.Future[Any]:
-        future, request = self._enter(item, waits, timeout, priority, key)
+    def _hand_out(self, future: asyncio.Future[Any], request: Request) -> asyncio.Future[Any]:
         # The future is handed out and may be cancelled by whoever holds it, a task that awaits it for one. It tells nobody
         # but by a callback a pass later, so its method is covered up; a subclass would be awaited the slow way by tasks.
         future.cancel = request.cancel  # type: ignore[method-assign]
-        self._house.handed_out = True
+        self._queue.handed_out = True
         return future
 
     def _enter(
@@ -271,7 +284,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             read_ahead = 2 * self._limits.max_batch_size * self._house.capacity
 
         def submit(item: ItemT) -> asyncio.Future[ResultT]:
-            return self._submit(item, True, timeout, priority, key)
+            return self._hand_out(*self._enter(item, True, timeout, priority, key))
 
         return imap.results(
             source,

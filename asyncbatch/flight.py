@@ -36,7 +36,7 @@ class Flight:
     _deadlines: Deadlines | None = None
 
     def __init__(self, batcher: Any, task: asyncio.Task[None] | None) -> None:
-        self.batcher = batcher  # the house it left, with its `name` and `tally`
+        self.batcher = batcher  # the house it left, with its `name`, `queue` and `tally`
         self.passengers: list[Any] = []
         self.items: list[Any] = []
         self.arrived = 0.0  # the sum of all times of arrival
@@ -83,7 +83,7 @@ class Flight:
         """Scatter what the function returned. Raises what is wrong with it, with nothing handed out."""
         outputs = scatter.checked(outputs, self.size, self.batcher.name)
         counts = scatter.deliver(self.passengers, outputs, self._note, mixed=self.mixed)
-        if self.batcher.handed_out and not self.mixed:
+        if self.batcher.queue.handed_out and not self.mixed:
             for each in self.passengers:
                 each.future = GONE  # it knows its request, see `submit`: the two would keep each other alive
         self._land(*counts)

@@ -54,7 +54,6 @@ class House:
         self.timed = False  # whether any request ever had a deadline
         self.departures = Departures(name, limits, policy, self.queue, self.deadlines, tally, costed=costed)
         self.flights: set[Flight] = set()
-        self.handed_out = False  # whether the futures of requests were ever given to callers
         self._limits = limits
         self._costed = costed
 

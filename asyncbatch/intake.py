@@ -53,6 +53,7 @@ class IntakeQueue(Doorbell):
     ) -> None:
         self.cost = 0.0  # of what waits, kept only when requests have costs
         self.lobby = Lobby(tally)
+        self.handed_out = False  # whether the futures of requests were ever given to callers
         self._when_full = config.when_full
         self._tally = tally
         self._check = check

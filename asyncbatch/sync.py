@@ -60,7 +60,7 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def __call__(self, item: ItemT, **details: Unpack[Details]) -> ResultT:
         """Return the result for `item`; blocks the calling thread. Raises as `asyncbatch.Batcher.__call__` does."""
-        return self._wait(self.submit(item, **details))
+        return self._wait(lambda batcher: batcher(item, **details))
 
     def submit(self, item: ItemT, **details: Unpack[Details]) -> concurrent.futures.Future[ResultT]:
         """Return a future of the result for `item`; it waits for room in the queue, and cancelling it is leaving."""
@@ -77,15 +77,15 @@ class Batcher(Generic[ItemT, ResultT]):
     def map(self, items: Iterable[ItemT], *, return_exceptions: bool = False, **details: Unpack[Details]) -> list[Any]:
         """Return the results for all `items`, in order; see `asyncbatch.Batcher.map`."""
         items = list(items)
-        return self._wait(self._send(lambda batcher: batcher.map(items, return_exceptions=return_exceptions, **details)))
+        return self._wait(lambda batcher: batcher.map(items, return_exceptions=return_exceptions, **details))
 
     def flush(self) -> None:
         """Let all that waits now leave without further waiting."""
-        self._wait(self._send(_flush))
+        self._wait(_flush)
 
     def statistics(self) -> Statistics:
         """Return a snapshot of what has happened since the first call in this process."""
-        return self._wait(self._send(_statistics))
+        return self._wait(_statistics)
 
     def close(self, drain: bool = True, timeout: float = float("inf")) -> None:
         """Close as `asyncbatch.Batcher.aclose` does, and end the thread; harmless when repeated."""
@@ -113,13 +113,13 @@ class Batcher(Generic[ItemT, ResultT]):
             self._reset()  # the thread stayed in the parent, and so may have a holder of the lock
         return self._lock
 
-    def _wait(self, future: concurrent.futures.Future[T]) -> T:
+    def _wait(self, call: Callable[[_batcher.Batcher[ItemT, ResultT]], Coroutine[Any, Any, T]]) -> T:
         if _running_loop():
-            future.cancel()
             raise WouldDeadlock(
                 f"batcher {self.name!r} would block the event loop that runs in this thread; "
                 "use asyncbatch.Batcher there, and await it"
             )
+        future = self._send(call)
         try:
             return future.result()
         except BaseException:
