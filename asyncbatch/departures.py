@@ -48,13 +48,11 @@ class Departures:
         self._flushed_at = -math.inf
 
     def decide(self, now: float) -> tuple[float, str]:
-        """Return why a batch leaves now; or, with no reason, in how many seconds to ask again."""
+        """Return why a batch of those who wait leaves now; or, with no reason, in how many seconds to ask again."""
         queue = self._queue
-        if queue.admitted == queue.gone:
-            self.flushing = False
-            return math.inf, ""
+        patient = self._limits.max_wait or self._policy is not None
         reason = self._filled()
-        if reason and (self._limits.max_wait or self._policy is not None):
+        if reason and patient:
             queue.prune(self._limits.max_batch_size)  # or a batch would leave that is not full after all
             reason = self._filled()
         if reason:
@@ -65,9 +63,7 @@ class Departures:
             return 0.0, "close"
         if self.flushing and queue.oldest() <= self._flushed_at:
             return 0.0, "flush"
-        if self._policy is None and not self._limits.max_wait:
-            return 0.0, "idle"
-        return self._consult(now)
+        return self._consult(now) if patient else (0.0, "idle")
 
     def _filled(self) -> str:
         queue = self._queue

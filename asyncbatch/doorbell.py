@@ -67,10 +67,13 @@ class Doorbell(asyncio.Queue[Any]):
 
     def hand_over(self) -> None:
         """See to it that what still waits, or else the next arrival, wakes one of the residents that are idle."""
-        if self._idle and self.admitted != self.gone:
+        if not self._idle:
+            self._wake_at = math.inf
+            self.alarm = -1 if self.watchful else self.gone + self.bound
+        elif self.admitted != self.gone:
             self.ring()
         else:
-            self._wake_at = self.admitted if self._idle else math.inf
+            self._wake_at = self.admitted
             self._set_alarm()
 
     def forget(self, getter: asyncio.Future[bool]) -> None:
@@ -92,5 +95,5 @@ class Doorbell(asyncio.Queue[Any]):
         self._set_alarm()
 
     def _set_alarm(self) -> None:
-        full_at = self.gone + self.bound
-        self.alarm = -1 if self.watchful else min(full_at, self._wake_at)
+        full_at, wake_at = self.gone + self.bound, self._wake_at
+        self.alarm = -1 if self.watchful else min(wake_at, full_at)

@@ -38,7 +38,6 @@ class AsyncBatchError(Exception):
 class NotRunning(AsyncBatchError, RuntimeError):
     """Raised when a batcher is used that was not entered, or from another event loop, thread or process."""
 
-
     @classmethod
     def elsewhere(cls, name: str) -> NotRunning:
         """Return what those get who call from another event loop."""

@@ -46,7 +46,11 @@ class Flight:
         """Note that the batch leaves, and why."""
         self.began, self.reason = now, reason
         self.aboard = self.size = size = len(self.items)
-        self.batcher.tally.started(reason, size, now * size - self.arrived, now - self.oldest)
+        tally = self.batcher.tally
+        tally.reasons[reason] += 1
+        tally.items += size
+        tally.waits += now * size - self.arrived
+        tally.longest_wait = max(tally.longest_wait, now - self.oldest)
 
     def unload(self) -> tuple[list[Any], Context]:
         """Return the items, in a list that nobody else holds, and the context in which the function is to see them."""

@@ -124,7 +124,12 @@ class IntakeQueue(Doorbell):
         """Take in an arrival that matters: one that wakes a resident, finds no room, or has a cost."""
         if self.watchful or not self._loop.is_running():
             self._check()
-        if self.admitted - self.gone < self.bound and (not self.lobby.line or self.lobby.first() is None):
+        if not self._costed and self.admitted < self.gone + self.bound and not self.lobby.line:
+            self.admitted += 1  # as in `_add`: the first of every batch comes here
+            self.put_last(request)
+            if self.admitted > self._wake_at:
+                self.ring()
+        elif self.admitted < self.gone + self.bound and self.lobby.first() is None:
             self._add(request)
         elif waits and self._when_full == "wait":
             self.lobby.append(request)

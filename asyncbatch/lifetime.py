@@ -9,7 +9,7 @@ import sys
 import warnings
 import weakref
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from . import parameters
 from .errors import AsyncBatchError, Closed, NotRunning, WouldDeadlock

@@ -48,7 +48,8 @@ class _DeadlineQueue(IntakeQueue):
         return max(live, key=lambda row: (row[0], -row[1]))[2]
 
     def _oldest_of(self, passengers: list[Any]) -> float:
-        return min(each.arrived for each in passengers)
+        oldest: float = min(each.arrived for each in passengers)
+        return oldest
 
     def oldest(self) -> float:
         return min((row[2].arrived for row in self._queue if row[2].place is not None), default=math.inf)

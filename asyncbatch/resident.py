@@ -7,6 +7,7 @@ outcome. So a batch is formed after the slot is in hand, and fills while all slo
 from __future__ import annotations
 
 import asyncio
+import math
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class Resident:
 
     async def live(self, retire: Callable[[asyncio.Task[None]], None]) -> None:
         """Fly one batch after the other, until the batcher closes; `retire` is told at the end, whatever it was."""
-        house, slot = self._house, self._slot
+        house, slot, queue = self._house, self._slot, self._queue
         self._task = asyncio.current_task()
         flight: Flight | None = None
         try:
@@ -54,13 +55,13 @@ class Resident:
                     if failure is not None:
                         raise failure
                     flight.deliver(await slot.run(items, context))
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001  # `_fail` raises again what is not for callers
                     self._fail(flight, error)
                 finally:
                     self._arrive(flight)
                 del items, context  # what a resident holds while it waits is kept alive
                 flight = failure = None
-                if not self._queue.empty():
+                if queue.admitted != queue.gone:
                     # A pass for the callers just answered: they may come straight back, and share the next batch.
                     await asyncio.sleep(0)
         finally:
@@ -75,18 +76,25 @@ class Resident:
             if doze.result():
                 # A loop may fire a little early (uvloop rounds to milliseconds): what was waited for is due all the same.
                 now = max(now, self._due)
-        wait, reason = self._departures.decide(now)
-        if reason:
-            self._house.board(flight, now)
-            if flight.items:
-                flight.depart(now, reason)
-                return None
-        if self._departures.closing and self._queue.empty():
+        house, queue = self._house, self._queue
+        wait, more = math.inf, 1
+        if queue.admitted == queue.gone:
+            self._departures.flushing = False
+        else:
+            wait, reason = self._departures.decide(now)
+            if reason:
+                house.board(flight, now)
+                if flight.items:
+                    flight.depart(now, reason)
+                    return None
+            more = self._departures.enough()
+        if queue.admitted == queue.gone and self._departures.closing:
             return None
-        self._house.forget_deadlines()
+        if house.timed:
+            house.forget_deadlines()
         self._due = now + wait
-        self._doze = self._queue.doze(self._departures.enough(), wait)
-        return self._doze
+        self._doze = doze = queue.doze(more, wait)
+        return doze
 
     def _depart(self, flight: Flight) -> tuple[list[Any], Any]:
         house = self._house

@@ -135,7 +135,9 @@ class _Portal(Generic[ItemT, ResultT]):
     def __init__(self, make: Callable[[], _batcher.Batcher[ItemT, ResultT]]) -> None:
         self._batcher = make()
         self._alive = True
-        self._entered: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = concurrent.futures.Future()
+        self._entered: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
+            concurrent.futures.Future()
+        )
         self._calls: set[concurrent.futures.Future[Any]] = set()
         # A daemon: a batcher that was left open must not keep the process from ending.
         self._thread = threading.Thread(target=self._serve, name=f"asyncbatch {self._batcher.name}", daemon=True)

@@ -46,6 +46,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         self._now = 0.0
         self._out = 0
         self._just_back = False
+        self._default: Any = None
         self._patience = patience
         super().__init__(_JumpingSelector(self))
 
@@ -54,15 +55,19 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         if executor is None:
-            if self._default_executor is None:
+            if self._default is None:
                 self.set_default_executor(concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio"))
-            executor = self._default_executor
+            executor = self._default
         noting = _Noting(executor)
         future = super().run_in_executor(noting, func, *args)  # type: ignore[arg-type]
         self._out += 1
-        # After the callback that brings the result, as the clock goes on with this; and also if nobody awaits that any more.
+        # After the callback that brings the result, as the clock goes on with this; and even if nobody awaits it.
         noting.work.add_done_callback(self._tell_back)
         return future
+
+    def set_default_executor(self, executor: Any) -> None:
+        self._default = executor
+        super().set_default_executor(executor)
 
     def _tell_back(self, _: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -86,7 +91,8 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         elif timeout > 0:
             self._now += timeout
             # Late in a long time (a year or so) floats are coarser than what the loop takes for "now": it would spin.
-            self._clock_resolution = max(self._clock_resolution, math.ulp(self._now))
+            resolution: float = self._clock_resolution  # type: ignore[has-type]
+            self._clock_resolution = max(resolution, math.ulp(self._now))
         return ready
 
     def _waiting(self) -> str:

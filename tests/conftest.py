@@ -22,8 +22,6 @@ from asyncbatch.residents import Residents
 from asyncbatch.testing import VirtualClockLoop
 
 
-
-
 def eager_loop() -> asyncio.AbstractEventLoop:
     loop = VirtualClockLoop()
     loop.set_task_factory(asyncio.eager_task_factory)

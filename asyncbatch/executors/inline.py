@@ -49,18 +49,13 @@ class InlineSlot:
         self.available = True
 
     def run(self, items: list[Any], context: Context) -> Awaitable[Sequence[Any]]:
-        return _run(self._function, items, context)
+        outputs = context.run(_called, self._function, items)
+        if type(outputs) is CoroutineType or inspect.isawaitable(outputs):
+            return drive(outputs, context)
+        return _done(outputs)
 
     def close(self) -> None:
         self._function = None  # what was built here goes, however long the batcher is kept
-
-
-@types.coroutine
-def _run(function: Callable[[list[Any]], Any], items: list[Any], context: Context) -> Generator[Any, Any, Any]:
-    outputs = context.run(_called, function, items)
-    if type(outputs) is CoroutineType or inspect.isawaitable(outputs):
-        outputs = yield from drive(outputs, context)
-    return outputs
 
 
 @types.coroutine
@@ -99,3 +94,7 @@ def _called(function: Callable[..., Any], *args: Any) -> Any:
 
 async def _awaiting(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
+
+
+async def _done(outputs: Sequence[Any]) -> Sequence[Any]:
+    return outputs

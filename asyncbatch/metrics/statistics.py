@@ -73,12 +73,6 @@ class Tally:
         self.outside += size
         self.count(outcome, size)
 
-    def started(self, reason: str, items: int, waits: float, longest: float) -> None:
-        self.reasons[reason] += 1
-        self.items += items
-        self.waits += waits
-        self.longest_wait = max(self.longest_wait, longest)
-
     def ended(self, seconds: float, items: int) -> None:
         self.batches += 1
         self.back += items
