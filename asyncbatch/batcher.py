@@ -77,6 +77,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         self._executor = resolve(executor, function)
         self.name = name_of(function) if name is None else parameters.instance("name", name, str, "'embed'")
         self._observers = parameters.observers(observers)
+        self._waits = self._discipline.when_full == "wait"
         # Whether a request needs more than its item: then it takes the longer way.
         self._scoped = self._discipline.uses_deadlines or getattr(policy, "uses_deadlines", False)
         self._unusual = self._cost is not None or self._scoped
@@ -117,7 +118,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         """
         # What every request costs stands in these lines, spelled out: a call to a helper is a tenth of the whole.
         if get_ident() != self._thread or timeout is not _INF or priority is not _ZERO or key is not None or self._unusual:
-            future, request = self._enter(item, True, timeout, priority, key)
+            future, request = self._enter(item, self._waits, timeout, priority, key)
         else:
             if self._flights and (CURRENT.get() is not None or not self._runs()):
                 self._refuse_misplaced()
@@ -127,7 +128,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
                 queue.admitted += 1
                 queue.put_last(request)
             else:
-                queue.attend(request, True)
+                queue.attend(request, self._waits)
         try:
             return await future  # type: ignore[no-any-return]
         except BaseException as error:
@@ -283,8 +284,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         if read_ahead is None:
             read_ahead = 2 * self._limits.max_batch_size * self._house.capacity
 
-        def submit(item: ItemT) -> asyncio.Future[ResultT]:
-            return self._hand_out(*self._enter(item, True, timeout, priority, key))
+        def submit(item: ItemT, waits: bool) -> asyncio.Future[ResultT]:
+            return self._hand_out(*self._enter(item, waits or self._waits, timeout, priority, key))
 
         return imap.results(
             source,

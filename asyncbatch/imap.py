@@ -21,7 +21,8 @@ class Progress:
 
 
 OnProgress: TypeAlias = Callable[[Progress], object]
-Submit: TypeAlias = Callable[[Any], "asyncio.Future[Any]"]
+Submit: TypeAlias = Callable[[Any, bool], "asyncio.Future[Any]"]
+"""Submits an item; the flag says whether it waits for room even where others are turned away."""
 
 
 async def results(
@@ -82,7 +83,7 @@ class _Window:
 
     async def _read(self, item: Any) -> None:
         await self._room.acquire()
-        future = self._submit(item)
+        future = self._submit(item, bool(self.waiting))  # what it read ahead itself is no reason to be turned away
         self.waiting.add(future)
         if self._ordered:
             self._line.put_nowait(future)

@@ -100,7 +100,7 @@ class IntakeQueue(Doorbell):
     # Coming in.
 
     def put_nowait(self, request: Any, waits: bool = False) -> None:
-        """Take `request` in. When full: let it wait in the lobby if it `waits`, else raise what `overflow` makes."""
+        """Take `request` in. When full: let it wait in the lobby if it `waits`, else evict or raise what `overflow` makes."""
         if self.admitted >= self.alarm:
             self.attend(request, waits)
         else:
@@ -131,7 +131,7 @@ class IntakeQueue(Doorbell):
                 self.ring()
         elif self.admitted < self.gone + self.bound and self.lobby.first() is None:
             self._add(request)
-        elif waits and self._when_full == "wait":
+        elif waits:
             self.lobby.append(request)
             self.ring()  # a queue that is smaller than a batch will not fill one
         elif self._when_full == "evict":

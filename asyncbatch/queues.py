@@ -64,6 +64,8 @@ class Fifo:
     - `"wait"`: `await batcher(item)` waits for room, in turn; `submit`, which cannot wait, raises `QueueFull`;
     - `"reject"`: it raises `QueueFull`;
     - `"evict"`: it comes in, and the least urgent request leaves with `QueueFull`: here the one that waited longest.
+
+    The items of one `map` or `imap` never push each other out: once the first is in, the others come in as room frees.
     """
 
     maxsize: float = 1024

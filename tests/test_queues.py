@@ -920,19 +920,25 @@ async def test_progress_that_raises_ends_the_imap_and_no_more():
         assert conserved(batcher)
 
 
-async def test_imap_is_told_when_the_queue_rejects():
-    async def release():
-        await passes(10)
-        batcher.release()
-
+async def test_imap_is_told_when_the_queue_rejects_it():
     async with busy(queue=Fifo(1, "reject")) as (batcher, _):
-        releasing = asyncio.create_task(release())
+        other = batcher.submit("other")
         with pytest.raises(QueueFull):
-            async for _ in batcher.imap(range(10), ordered=False, read_ahead=10):
+            async for _ in batcher.imap(range(10)):
                 pass
-        await releasing
-        await passes()
+        batcher.release()
+        assert await outcome(other) == "other"
         assert conserved(batcher)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("when_full", ["wait", "reject", "evict"])
+async def test_imap_is_not_turned_away_because_of_what_it_read_ahead_itself(ordered, when_full):
+    async with running(RecordingFunction(), max_batch_size=2, queue=Fifo(3, when_full)) as batcher:
+        async with asyncio.timeout(50):
+            results = [each async for each in batcher.imap(range(50), ordered=ordered, read_ahead=10)]
+        assert sorted(results) == list(range(50))
+        assert batcher.statistics().succeeded == batcher.statistics().submitted == 50
 
 
 # Conservation
