@@ -100,7 +100,7 @@ class IntakeQueue(Doorbell):
     # Coming in.
 
     def put_nowait(self, request: Any, waits: bool = False) -> None:
-        """Take `request` in. When full: let it wait in the lobby if it `waits`, else evict or raise what `overflow` makes."""
+        """Take `request` in. When full: let it wait in the lobby if it `waits`, else evict or reject."""
         if self.admitted >= self.alarm:
             self.attend(request, waits)
         else:

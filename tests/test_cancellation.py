@@ -9,61 +9,19 @@ import math
 import weakref
 
 import anyio
+from callers import conserved, outcome, passes, running, until
 import pytest
 
 from asyncbatch import Batcher, DeadlineExceeded, Fifo, QueueFull
 from asyncbatch.testing import RecordingFunction
-
-PASSES = 6  # enough for a cancelled task to have ended
 
 
 class Item:
     """Something that can be weakly referenced."""
 
 
-async def passes(count: int = PASSES) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def until(condition) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it never came true")
-
-
-async def outcome(awaitable):
-    """The result or the exception; a caller that hangs fails the test instead of stopping it."""
-    async with asyncio.timeout(5):
-        try:
-            return await awaitable
-        except BaseException as error:
-            if asyncio.current_task().cancelling():
-                raise
-            return error
-
-
-@contextlib.asynccontextmanager
-async def running(function, **options):
-    """A batcher that does not hold up a test that has failed."""
-    async with Batcher(function, **options) as batcher:
-        try:
-            yield batcher
-        except BaseException:
-            await batcher.aclose(drain=False, timeout=0)
-            raise
-
-
 def tens(items: list[int]) -> list[int]:
     return [item * 10 for item in items]
-
-
-def conserved(batcher: Batcher) -> bool:
-    s = batcher.statistics()
-    outcomes = s.succeeded + s.failed + s.cancelled + s.expired + s.rejected + s.closed
-    return s.submitted == outcomes + s.queued + s.in_flight
 
 
 async def test_a_caller_that_leaves_the_queue_is_never_run():

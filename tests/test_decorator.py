@@ -14,26 +14,11 @@ import threading
 import weakref
 
 import anyio
+from callers import outcome, passes
 import pytest
 
 from asyncbatch import Closed, ThreadExecutor, batched
 from asyncbatch.testing import RecordingFunction
-
-
-async def outcome(awaitable):
-    """The result or the exception; a caller that hangs fails the test instead of stopping it."""
-    async with asyncio.timeout(5):
-        try:
-            return await awaitable
-        except BaseException as error:
-            if asyncio.current_task().cancelling():
-                raise
-            return error
-
-
-async def passes(count=6):
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def make_tens(**options):

@@ -17,38 +17,13 @@ import traceback
 from unittest.mock import AsyncMock
 
 import numpy as np
+from callers import outcome, outcomes, running
 import pytest
 import uvloop
 
 import asyncbatch
 from asyncbatch import Batcher, FunctionFailed, OutputCountMismatch, OutputTypeError, QueueFull
 from asyncbatch.testing import RecordingFunction, VirtualClockLoop
-
-
-@contextlib.asynccontextmanager
-async def running(function, **options):
-    """A batcher that does not hold up a test that has failed."""
-    async with Batcher(function, **options) as batcher:
-        try:
-            yield batcher
-        except BaseException:
-            await batcher.aclose(drain=False, timeout=0)
-            raise
-
-
-async def outcome(awaitable):
-    """The result or the exception; a caller that hangs fails the test instead of stopping it."""
-    async with asyncio.timeout(5):
-        try:
-            return await awaitable
-        except BaseException as error:
-            if asyncio.current_task().cancelling():
-                raise
-            return error
-
-
-async def outcomes(batcher, *items):
-    return await asyncio.gather(*[outcome(batcher(item)) for item in items])
 
 
 def raising(error):

@@ -18,6 +18,7 @@ import threading
 import weakref
 
 import anyio
+from callers import outcome, outcomes, passes, running
 import pytest
 
 from asyncbatch import (
@@ -33,32 +34,6 @@ from asyncbatch import (
 from asyncbatch.testing import RecordingFunction
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="default")
-
-
-@contextlib.asynccontextmanager
-async def running(function, **options):
-    """A batcher that does not hold up a test that has failed."""
-    async with Batcher(function, **options) as batcher:
-        try:
-            yield batcher
-        except BaseException:
-            await batcher.aclose(drain=False, timeout=0)
-            raise
-
-
-async def outcome(awaitable):
-    """The result or the exception; a caller that hangs fails the test instead of stopping it."""
-    async with asyncio.timeout(10):
-        try:
-            return await awaitable
-        except BaseException as error:
-            if asyncio.current_task().cancelling():
-                raise
-            return error
-
-
-async def outcomes(batcher, *items):
-    return await asyncio.gather(*[outcome(batcher(item)) for item in items])
 
 
 class Gated:
@@ -87,11 +62,6 @@ class Gated:
             self.running -= 1
         assert opened
         return items
-
-
-async def passes(count=6):
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def thread_of(items):

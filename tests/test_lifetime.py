@@ -16,6 +16,7 @@ import warnings
 import weakref
 
 import anyio
+from callers import conserved, outcome, passes, running, until
 import pytest
 import uvloop
 
@@ -27,47 +28,6 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 
 class Thing:
     """Something that can be weakly referenced."""
-
-
-@contextlib.asynccontextmanager
-async def running(function, **options):
-    """A batcher that does not hold up a test that has failed."""
-    async with Batcher(function, **options) as batcher:
-        try:
-            yield batcher
-        except BaseException:
-            await batcher.aclose(drain=False, timeout=0)
-            raise
-
-
-async def outcome(awaitable):
-    """The result or the exception; a caller that hangs fails the test instead of stopping it."""
-    async with asyncio.timeout(5):
-        try:
-            return await awaitable
-        except BaseException as error:
-            if asyncio.current_task().cancelling():
-                raise
-            return error
-
-
-async def passes(count=6):
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def until(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it never came true")
-
-
-def conserved(batcher):
-    s = batcher.statistics()
-    outcomes = s.succeeded + s.failed + s.cancelled + s.expired + s.rejected + s.closed
-    return s.submitted == outcomes + s.queued + s.in_flight
 
 
 def sweep():

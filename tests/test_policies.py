@@ -10,6 +10,7 @@ import math
 import random
 import time
 
+from callers import outcome, passes, running
 import pytest
 import uvloop
 
@@ -19,33 +20,6 @@ from asyncbatch.testing import RecordingFunction, VirtualClockLoop
 
 pytestmark = pytest.mark.virtual
 INF = math.inf
-
-
-@contextlib.asynccontextmanager
-async def running(function, **options):
-    """A batcher that does not hold up a test that has failed."""
-    async with Batcher(function, **options) as batcher:
-        try:
-            yield batcher
-        except BaseException:
-            await batcher.aclose(drain=False, timeout=0)
-            raise
-
-
-async def outcome(awaitable):
-    """The result or the exception; a caller that hangs fails the test instead of stopping it."""
-    async with asyncio.timeout(5000):
-        try:
-            return await awaitable
-        except BaseException as error:
-            if asyncio.current_task().cancelling():
-                raise
-            return error
-
-
-async def passes(count=6):
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def start(batcher, *items, **details):

@@ -10,23 +10,13 @@ import random
 
 import anyio
 import numpy as np
+from callers import conserved, outcome, passes, running, until
 import pytest
 
 from asyncbatch import Batcher, DeadlineExceeded, EarliestDeadline, Fifo, InlineExecutor, QueueFull
 from asyncbatch.testing import RecordingFunction
 
 INF = math.inf
-
-
-@contextlib.asynccontextmanager
-async def running(function, **options):
-    """A batcher that does not hold up a test that has failed."""
-    async with Batcher(function, **options) as batcher:
-        try:
-            yield batcher
-        except BaseException:
-            await batcher.aclose(drain=False, timeout=0)
-            raise
 
 
 @contextlib.asynccontextmanager
@@ -42,36 +32,6 @@ async def busy(**options):
         yield batcher, function
         gate.set()
         assert await outcome(first) == "first"
-
-
-async def outcome(awaitable):
-    """The result or the exception; a caller that hangs fails the test instead of stopping it."""
-    async with asyncio.timeout(50):
-        try:
-            return await awaitable
-        except BaseException as error:
-            if asyncio.current_task().cancelling():
-                raise
-            return error
-
-
-async def passes(count=6):
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def until(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it never came true")
-
-
-def conserved(batcher):
-    s = batcher.statistics()
-    outcomes = s.succeeded + s.failed + s.cancelled + s.expired + s.rejected + s.closed
-    return s.submitted == outcomes + s.queued + s.in_flight
 
 
 def start(batcher, *items, **details):

@@ -12,6 +12,7 @@ import threading
 import traceback
 import warnings
 
+from callers import passes
 import pytest
 
 import asyncbatch.sync
@@ -120,11 +121,6 @@ async def tell(told, awaitable):
             raise
     except BaseException as error:
         told.error(error)
-
-
-async def passes(count=6):
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def raising(make):
