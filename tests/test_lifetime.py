@@ -954,6 +954,7 @@ async def test_nothing_of_a_batch_is_kept_once_its_callers_have_it(executor):
             await batcher.map([Thing(), Thing()])
             await batcher.map([Thing(), Thing()], timeout=3600)
             await batcher(Thing(), timeout=3600)
+            await batcher.submit(Thing())
             async for result in batcher.imap([Thing(), Thing()]):
                 del result
             await passes()

@@ -224,6 +224,18 @@ async def test_a_static_batch_waits_until_it_is_full():
         assert function.batches == [[1, 2, 3]]
 
 
+async def test_the_deadline_of_what_flies_hurries_nobody():
+    function = RecordingFunction(seconds=10)
+    async with running(function, max_batch_size=2, max_wait=2, executor=InlineExecutor(2)) as batcher:
+        flying = asyncio.create_task(outcome(batcher.map(["a", "map"], timeout=3)))
+        await passes()
+        alone = start(batcher, "alone")
+        await asyncio.gather(*alone)
+        assert function.batches == [["a", "map"], ["alone"]]
+        assert function.times == [0, 2]
+        assert isinstance(await flying, DeadlineExceeded)
+
+
 async def test_flush_lets_those_go_who_wait_now_and_no_others():
     function = RecordingFunction()
     async with running(function, max_batch_size=10, max_wait=INF) as batcher:
