@@ -228,7 +228,6 @@ async def test_the_deadline_of_what_flies_hurries_nobody():
     function = RecordingFunction(seconds=10)
     async with running(function, max_batch_size=2, max_wait=2, executor=InlineExecutor(2)) as batcher:
         flying = asyncio.create_task(outcome(batcher.map(["a", "map"], timeout=3)))
-        await passes()
         alone = start(batcher, "alone")
         await asyncio.gather(*alone)
         assert function.batches == [["a", "map"], ["alone"]]
