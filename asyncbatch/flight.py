@@ -27,7 +27,7 @@ class Flight:
     """The passengers of one batch; the queue fills them in, with their items. `aboard` counts those who still wait."""
 
     reason = ""  # why it left; none before it does
-    began = 0.0
+    waited = 0.0  # how long the first of them had waited then
     aboard = size = 0
     oldest = 0.0  # when the first of them arrived
     mixed = False  # whether portions of bulks may be among the passengers
@@ -44,13 +44,13 @@ class Flight:
 
     def depart(self, now: float, reason: str) -> None:
         """Note that the batch leaves, and why."""
-        self.began, self.reason = now, reason
+        self.reason, self.waited = reason, now - self.oldest
         self.aboard = self.size = size = len(self.items)
         tally = self.batcher.tally
         tally.reasons[reason] += 1
         tally.items += size
         tally.waits += now * size - self.arrived
-        tally.longest_wait = max(tally.longest_wait, now - self.oldest)
+        tally.longest_wait = max(tally.longest_wait, self.waited)
 
     def unload(self) -> tuple[list[Any], Context]:
         """Return the items, in a list that nobody else holds, and the context in which the function is to see them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -44,6 +45,8 @@ class House:
     ) -> None:
         self.name = name
         self.loop = asyncio.get_running_loop()
+        # uvloop's clock stands still for a whole pass and counts milliseconds, which is too coarse for how long a batch ran.
+        self.stopwatch = self.loop.time if isinstance(self.loop, asyncio.BaseEventLoop) else time.perf_counter
         self.capacity = capacity  # how many batches can run at once
         self.too_early = partial(Closed.too_early, name)
         self.by_others = partial(Closed.by_others, name)

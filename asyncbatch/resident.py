@@ -33,6 +33,8 @@ class Resident:
         self._queue = house.queue
         self._departures = house.departures
         self._time = house.loop.time
+        self._stopwatch = house.stopwatch
+        self._began = 0.0
         self._task: Any = None
         self._doze: asyncio.Future[bool] | None = None
         self._due = 0.0  # when that is over, if nothing comes in between
@@ -102,13 +104,14 @@ class Resident:
         if house.timed:
             flight.watch(house.loop)
         if house.observers:
-            house.emit(BatchStarted(house.name, flight.reason, flight.size, flight.began - flight.oldest))
+            house.emit(BatchStarted(house.name, flight.reason, flight.size, flight.waited))
+        self._began = self._stopwatch()
         return flight.unload()
 
     def _arrive(self, flight: Flight) -> None:
         house = self._house
         house.flights.discard(flight)
-        seconds = self._time() - flight.began
+        seconds = self._stopwatch() - self._began
         house.tally.ended(seconds, flight.size)
         if house.observers:
             house.emit(BatchEnded(house.name, flight.size, seconds, flight.error))

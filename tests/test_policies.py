@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import math
+import time
 import random
 import time
 
@@ -646,6 +647,26 @@ async def test_statistics_are_exact():
         assert statistics.mean_run_time == 3
         assert statistics.longest_run_time == 4
         assert statistics.busy_seconds == 6
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_batches_of_less_than_a_millisecond_are_measured(loop_factory):
+    def function(items):
+        until = time.perf_counter() + 0.0001
+        while time.perf_counter() < until:
+            pass
+        return items
+
+    async def main():
+        async with running(function, executor="inline") as batcher:
+            for _ in range(5):
+                await batcher(1)
+        return batcher.statistics()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        statistics = runner.run(main())
+    assert statistics.busy_seconds >= 5 * 0.0001
+    assert statistics.longest_run_time >= 0.0001
 
 
 async def test_statistics_of_a_batcher_that_did_nothing_are_zero():
