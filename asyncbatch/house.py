@@ -45,7 +45,7 @@ class House:
     ) -> None:
         self.name = name
         self.loop = asyncio.get_running_loop()
-        # uvloop's clock stands still for a whole pass and counts milliseconds, which is too coarse for how long a batch ran.
+        # uvloop's clock stands still for a pass and counts milliseconds: too coarse for how long a batch ran.
         self.stopwatch = self.loop.time if isinstance(self.loop, asyncio.BaseEventLoop) else time.perf_counter
         self.capacity = capacity  # how many batches can run at once
         self.too_early = partial(Closed.too_early, name)
