@@ -122,8 +122,10 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         else:
             if self._flights and (CURRENT.get() is not None or not self._runs()):
                 self._refuse_misplaced()
-            queue, future = self._queue, self._future()
-            request = Request(item, future, self._time(), queue)
+            request = Request()
+            request.place = queue = self._queue
+            request.item, request.arrived = item, queue.now or self._time()
+            request.future = future = self._future()
             if queue.admitted < queue.alarm:
                 queue.admitted += 1
                 queue.put_last(request)
@@ -151,8 +153,10 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             return self._hand_out(*self._enter(item, False, timeout, priority, key))
         if self._flights and (CURRENT.get() is not None or not self._runs()):
             self._refuse_misplaced()
-        queue, future = self._queue, self._future()
-        request = Request(item, future, self._time(), queue)
+        request = Request()
+        request.place = queue = self._queue
+        request.item, request.arrived = item, queue.now or self._time()
+        request.future = future = self._future()
         if queue.admitted < queue.alarm:
             queue.admitted += 1
             queue.put_last(request)
@@ -176,13 +180,11 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             raise self._refusal()
         if CURRENT.get() is not None or not self._runs():
             self._refuse_misplaced()
-        future, now = self._future(), self._time()
-        if timeout is _INF and priority == 0 and key is None and not self._unusual:
-            request = Request(item, future, now, self._queue)
-        else:
-            details = self._details(now, timeout, priority, key)
-            cost = 1.0 if self._cost is None else parameters.cost(self.name, self._cost(item))
-            request = DetailedRequest(item, future, now, self._queue, cost=cost, **details)
+        now = self._time()
+        details = self._details(now, timeout, priority, key)
+        cost = 1.0 if self._cost is None else parameters.cost(self.name, self._cost(item))
+        future = self._future()
+        request = DetailedRequest(item, future, now, self._queue, cost=cost, **details)
         self._queue.put_nowait(request, waits)
         if request.deadline < _INF:
             self._house.watch(request)

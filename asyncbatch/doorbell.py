@@ -29,6 +29,7 @@ class Doorbell(asyncio.Queue[Any]):
         self._idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
         self._wake_at = math.inf
         self.alarm = 0.0
+        self.now = 0.0  # the time, as long as a resident is about to look: less than a pass, so the clock need not be asked
         super().__init__(bound)  # type: ignore[arg-type]  # inf is a size here, and compares as one
 
     def qsize(self) -> int:
@@ -57,9 +58,10 @@ class Doorbell(asyncio.Queue[Any]):
                 timer.cancel()
             if not getter.done():
                 getter.set_result(False)
+                self.now = self._loop.time()
                 break
         self._wake_at = math.inf
-        self._set_alarm()
+        self.alarm = -1 if self.watchful else self.gone + self.bound
 
     def ring_all(self) -> None:
         while self._idle:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from contextvars import Context, ContextVar
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import scatter
 from .deadlines import Deadlines
-from .request import GONE
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,13 +51,6 @@ class Flight:
         tally.waits += now * size - self.arrived
         tally.longest_wait = max(tally.longest_wait, self.waited)
 
-    def unload(self) -> tuple[list[Any], Context]:
-        """Return the items, in a list that nobody else holds, and the context in which the function is to see them."""
-        context = Context()
-        context.run(CURRENT.set, self)
-        items, self.items = self.items, []
-        return items, context
-
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give callers whose `timeout` runs out before the batch is back their `DeadlineExceeded` then."""
         urgent = [each for each in self.passengers if each.deadline < math.inf and not each.scoped]
@@ -85,11 +77,12 @@ class Flight:
 
     def deliver(self, outputs: Any) -> None:
         """Scatter what the function returned. Raises what is wrong with it, with nothing handed out."""
-        outputs = scatter.checked(outputs, self.size, self.batcher.name)
+        if type(outputs) is not list or len(outputs) != self.size:
+            outputs = scatter.checked(outputs, self.size, self.batcher.name)
         counts = scatter.deliver(self.passengers, outputs, self._note, mixed=self.mixed)
         if self.batcher.queue.handed_out and not self.mixed:
             for each in self.passengers:
-                each.future = GONE  # it knows its request, see `submit`: the two would keep each other alive
+                each.let_go()  # a future that was handed out knows its request: the two would keep each other alive
         self._land(*counts)
 
     def fail(self, error: BaseException) -> None:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from .doorbell import Doorbell
 from .lobby import SWEEP_AT, Lobby
-from .request import GONE, Bulk, Passenger, Request
+from .request import Bulk, Passenger, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .flight import Flight
     from .metrics.statistics import Tally
+
+_ARRIVED = attrgetter("arrived")
 
 __all__ = ("Discipline", "IntakeQueue")
 
@@ -64,11 +67,21 @@ class IntakeQueue(Doorbell):
 
     # The discipline: what subclasses override.
 
+    in_order: ClassVar[bool] = True  # whether they go in the order of their arrival
+
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
         self._queue: deque[Any] = deque()
         # Straight to C, as they are on every request's way; so the deque may be refilled, but never replaced.
         self._put = self.put_last = self._queue.append  # type: ignore[method-assign, assignment]
         self._get = self._queue.popleft  # type: ignore[method-assign]
+
+    def _take(self, limit: int) -> list[Any]:
+        """Return those who go next, at most `limit`, tombstones included."""
+        if len(self._queue) > limit:
+            return [self._get() for _ in range(limit)]
+        taken = list(self._queue)
+        self._queue.clear()
+        return taken
 
     def _peek(self) -> Any:
         return self._queue[0] if self._queue else None
@@ -91,11 +104,6 @@ class IntakeQueue(Doorbell):
         """Return the arrival time of the request that has waited longest, `inf` if none waits."""
         request = self.head()
         return math.inf if request is None else request.arrived
-
-    def _oldest_of(self, passengers: list[Any]) -> float:
-        """Return when the one that waited longest of those who were just taken arrived."""
-        arrived: float = passengers[0].arrived
-        return arrived
 
     # Coming in.
 
@@ -124,12 +132,7 @@ class IntakeQueue(Doorbell):
         """Take in an arrival that matters: one that wakes a resident, finds no room, or has a cost."""
         if self.watchful or not self._loop.is_running():
             self._check()
-        if not self._costed and self.admitted < self.gone + self.bound and not self.lobby.line:
-            self.admitted += 1  # as in `_add`: the first of every batch comes here
-            self.put_last(request)
-            if self.admitted > self._wake_at:
-                self.ring()
-        elif self.admitted < self.gone + self.bound and self.lobby.first() is None:
+        if self.admitted < self.gone + self.bound and (not self.lobby.line or self.lobby.first() is None):
             self._add(request)
         elif waits:
             self.lobby.append(request)
@@ -209,38 +212,39 @@ class IntakeQueue(Doorbell):
         else:
             self._board_singles(flight, limit)
         if flight.passengers:
-            flight.oldest = self._oldest_of(flight.passengers)
+            flight.oldest = flight.passengers[0].arrived if self.in_order else min(map(_ARRIVED, flight.passengers))
         if self.lobby.line:
             self._admit()
         self.hand_over()
 
     def _board_singles(self, flight: Flight, limit: int) -> None:
-        # The one loop over a batch on its way in: what the flight needs of each request is gathered here.
-        queue, get, passengers, items = self._queue, self._get, flight.passengers, flight.items
-        arrived = 0.0
-        while queue and (room := limit - len(items)):
-            for _ in range(min(room, len(queue))):
-                request = get()
-                if request.future.done():
-                    self._pass_by(request)
-                    continue
+        # What this does for each request is on every request's way, so as much of it as can be is left to C.
+        passengers = flight.passengers
+        while self._queue and (room := limit - len(passengers)):
+            taken = self._take(room)
+            for request in taken:
+                if request.future.done():  # it left, or was cancelled in this very pass
+                    taken = [each for each in taken if self._flies(each, flight)]
+                    break
                 request.place = flight
-                passengers.append(request)
-                items.append(request.item)
-                request.item = None  # a caller that keeps its future keeps the request, and must not keep this
-                arrived += request.arrived
-        self.gone += len(items)
-        flight.arrived = arrived
+            passengers += taken
+        flight.items = [request.item for request in passengers]
+        flight.arrived = sum([request.arrived for request in passengers])
+        self.gone += len(passengers)
 
-    def _pass_by(self, request: Any) -> None:
-        """Note that `request`, just taken, does not fly."""
+    def _flies(self, request: Any, flight: Flight) -> bool:
+        """Tell whether `request`, just taken, is still wanted, and note that it flies, or that it left."""
+        if not request.future.done():
+            request.place = flight
+            return True
         if request.place is None:
             self._dead -= 1
-            return
-        self.gone += 1  # cancelled in this very pass, see `head`
-        request.place = request.item = None
-        request.future = GONE
-        self._tally.count("cancelled", 1)
+        else:  # cancelled in this very pass, see `head`
+            self.gone += 1
+            request.place = None
+            request.let_go()
+            self._tally.count("cancelled", 1)
+        return False
 
     def _board_measured(self, flight: Flight, limit: int, budget: float) -> None:
         flight.mixed = True
@@ -253,7 +257,6 @@ class IntakeQueue(Doorbell):
             passenger.place = flight
             flight.passengers.append(passenger)
             flight.items += passenger.items
-            passenger.drop_item()
             flight.arrived += passenger.arrived * size
             spent += cost
             self.gone += size

@@ -22,6 +22,8 @@ __all__ = ("EarliestDeadline", "Fifo")
 class _DeadlineQueue(IntakeQueue):
     """A heap of (deadline, sequence, request): equals stay first in, first out, and requests are never compared."""
 
+    in_order = False
+
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
         self._queue: list[Any] = []  # type: ignore[assignment]
         self._sequence = count()
@@ -32,6 +34,9 @@ class _DeadlineQueue(IntakeQueue):
 
     def _get(self) -> Any:
         return heapq.heappop(self._queue)[2]
+
+    def _take(self, limit: int) -> list[Any]:
+        return [self._get() for _ in range(min(limit, len(self._queue)))]
 
     def _peek(self) -> Any:
         return self._queue[0][2] if self._queue else None
@@ -46,10 +51,6 @@ class _DeadlineQueue(IntakeQueue):
     def _victim(self) -> Any:
         live = (row for row in self._queue if row[2].place is not None)
         return max(live, key=lambda row: (row[0], -row[1]))[2]
-
-    def _oldest_of(self, passengers: list[Any]) -> float:
-        oldest: float = min(each.arrived for each in passengers)
-        return oldest
 
     def oldest(self) -> float:
         return min((row[2].arrived for row in self._queue if row[2].place is not None), default=math.inf)

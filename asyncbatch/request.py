@@ -39,7 +39,10 @@ GONE: Any = _Gone()
 
 
 class Request:
-    """One item on its way. Subclasses carry what most requests do not need, so that a plain one stays small."""
+    """One item on its way. Subclasses carry what most requests do not need, so that a plain one stays small.
+
+    Whoever makes one sets its four attributes: an `__init__` would be an eighth of what a request costs.
+    """
 
     __slots__ = ("arrived", "future", "item", "place")
     arrived: float
@@ -52,12 +55,6 @@ class Request:
     priority: float = 0
     key: Hashable = None
     cost: float = 1.0
-
-    def __init__(self, item: Any, future: Any, arrived: float, place: Place | None) -> None:
-        self.item = item
-        self.future = future
-        self.arrived = arrived
-        self.place = place
 
     @property
     def items(self) -> Sequence[Any]:
@@ -75,8 +72,7 @@ class Request:
         """Give up the place, if there still is one; item and future are let go at once."""
         place, self.place = self.place, None
         if place is not None:
-            self.drop_item()
-            self.future = GONE
+            self.let_go()
             place.discard(self, outcome)
 
     def cancel(self, msg: Any = None) -> bool:
@@ -94,9 +90,9 @@ class Request:
             self.future.set_exception(error)
             self.leave(outcome)
 
-    def drop_item(self) -> None:
-        """Let go of the item, when the function has it or nobody needs it."""
-        self.item = None
+    def let_go(self) -> None:
+        """Let go of item and future, which nobody needs any more; the future may know its request, see `Batcher.submit`."""
+        self.item, self.future = None, GONE
 
 
 class DetailedRequest(Request):
@@ -104,8 +100,23 @@ class DetailedRequest(Request):
 
     __slots__ = ("cost", "deadline", "key", "priority", "scoped")
 
-    def __init__(self, *base: Any, deadline: float, scoped: bool, priority: float, key: Hashable, cost: float) -> None:
-        super().__init__(*base)
+    def __init__(
+        self,
+        item: Any,
+        future: Any,
+        arrived: float,
+        place: Place | None,
+        *,
+        deadline: float,
+        scoped: bool,
+        priority: float,
+        key: Hashable,
+        cost: float,
+    ) -> None:
+        self.item = item
+        self.future = future
+        self.arrived = arrived
+        self.place = place
         self.deadline = deadline
         self.scoped = scoped
         self.priority = priority
@@ -178,7 +189,8 @@ class Bulk(DetailedRequest):
         self.results[portion.start : portion.stop] = outputs
         self.pending -= portion.size
         if not self.pending:
-            future, self.future, self.place, self.item = self.future, GONE, None, None
+            future, self.place = self.future, None
+            self.let_go()
             future.set_result(self.results)
 
 
@@ -217,9 +229,6 @@ class Portion:
     @property
     def future(self) -> Any:
         return self.bulk.future
-
-    def drop_item(self) -> None:
-        """Keep it: the items are the bulk's, and leave with it."""
 
     def leave(self, outcome: str) -> None:
         place, self.place = self.place, None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextvars import Context
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 from .executors.slot import prepared
-from .flight import Flight
+from .flight import CURRENT, Flight
 from .metrics.events import BatchEnded, BatchStarted
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Resident:
                 del items, context  # what a resident holds while it waits is kept alive
                 flight = failure = None
                 if queue.admitted != queue.gone:
+                    queue.now = self._time()
                     # A pass for the callers just answered: they may come straight back, and share the next batch.
                     await asyncio.sleep(0)
         finally:
@@ -72,6 +74,7 @@ class Resident:
 
     def _board(self, flight: Flight) -> asyncio.Future[bool] | None:
         """Fill `flight` if a batch may leave now, or the batcher has closed; else return what to wait for."""
+        self._queue.now = 0.0
         now, doze = self._time(), self._doze
         if doze is not None:
             self._doze = None
@@ -98,15 +101,19 @@ class Resident:
         self._doze = doze = queue.doze(more, wait)
         return doze
 
-    def _depart(self, flight: Flight) -> tuple[list[Any], Any]:
+    def _depart(self, flight: Flight) -> tuple[list[Any], Context]:
+        """Return what the function gets, and the context that it runs in."""
         house = self._house
         house.flights.add(flight)
         if house.timed:
             flight.watch(house.loop)
         if house.observers:
             house.emit(BatchStarted(house.name, flight.reason, flight.size, flight.waited))
+        context = Context()
+        context.run(CURRENT.set, flight)
+        items, flight.items = flight.items, []  # in a list that nobody else holds
         self._began = self._stopwatch()
-        return flight.unload()
+        return items, context
 
     def _arrive(self, flight: Flight) -> None:
         house = self._house
@@ -136,6 +143,7 @@ class Resident:
                 raise error  # it ends the program, but nobody is left waiting; elsewhere it would only end the loop
 
     def _leave(self, flight: Flight | None) -> None:
+        self._queue.now = 0.0
         if self._doze is not None:
             self._queue.forget(self._doze)
         if flight is not None:

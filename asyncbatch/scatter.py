@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from .errors import FunctionFailed, OutputCountMismatch, OutputTypeError
-from .request import GONE, Portion
+from .request import Portion
 
 if TYPE_CHECKING:
     from .request import Passenger
@@ -105,7 +105,8 @@ def fail(passengers: Sequence[Passenger], error: BaseException, note: str) -> in
 def _settle(passenger: Passenger, part: Sequence[Any], errors: Sequence[BaseException]) -> None:
     """Give a caller its part. The first error of a bulk ends it, and what is left of it, unless errors are results."""
     if not isinstance(passenger, Portion):
-        future, passenger.future = passenger.future, GONE
+        future = passenger.future
+        passenger.let_go()
         (future.set_exception if errors else future.set_result)(part[0])
     elif errors and not passenger.bulk.return_exceptions:
         passenger.place = None  # this part has its outcome; leaving is for the others

@@ -45,11 +45,17 @@ class InlineSlot:
         self.available = not is_class(function)
 
     async def prepare(self) -> None:
-        self._function = _called(self._function)
+        try:
+            self._function = self._function()
+        except GeneratorExit as error:
+            raise _leaked() from error
         self.available = True
 
     def run(self, items: list[Any], context: Context) -> Awaitable[Sequence[Any]]:
-        outputs = context.run(_called, self._function, items)
+        try:
+            outputs = context.run(self._function, items)
+        except GeneratorExit as error:
+            raise _leaked() from error
         if type(outputs) is CoroutineType or inspect.isawaitable(outputs):
             return drive(outputs, context)
         return _done(outputs)
@@ -72,7 +78,7 @@ def drive(awaitable: Awaitable[Any], context: Context) -> Generator[Any, Any, An
         except StopIteration as end:
             return end.value
         except GeneratorExit as error:  # the function's own; one that is thrown in below ends this coroutine instead
-            raise RuntimeError("the batch function raised GeneratorExit") from error
+            raise _leaked() from error
         finally:
             value = None  # an exception that was thrown in must not be kept alive by this frame
         try:
@@ -85,11 +91,8 @@ def drive(awaitable: Awaitable[Any], context: Context) -> Generator[Any, Any, An
             step, value = coroutine.throw, error
 
 
-def _called(function: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return function(*args)
-    except GeneratorExit as error:
-        raise RuntimeError("the batch function raised GeneratorExit") from error
+def _leaked() -> RuntimeError:
+    return RuntimeError("the batch function raised GeneratorExit")
 
 
 async def _awaiting(awaitable: Awaitable[Any]) -> Any:
