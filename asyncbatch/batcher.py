@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterable, Callable, Hashable, Iterable
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
 
@@ -84,11 +85,11 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         self._future: Callable[[], asyncio.Future[Any]]
 
     def _make_residents(self) -> Residents:
-        slots = self._executor.open(self._function, self.name)
         residents = Residents(
             self.name,
             self._limits,
-            slots,
+            self._executor.capacity,
+            partial(self._executor.open, self._function, self.name),
             discipline=self._discipline,
             policy=self._policy,
             costed=self._cost is not None,

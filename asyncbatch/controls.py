@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING
 
+from . import parameters
 from .lifetime import Lifetime
 from .policies import Limits
 
@@ -35,6 +36,18 @@ class Controls(Lifetime):
         if self._state == "new":
             raise self._refusal()
         return self._house.statistics()
+
+    async def resize(self, capacity: int) -> None:
+        """Let `capacity` batches run at once: that many workers, threads or concurrent calls.
+
+        Returns when the new workers have built their class, or when those that are too many have ended, each after the
+        batch that it runs; what waits is served meanwhile. Raises what a class raised as it was built; that worker tries
+        again with its next batch. Called by the batcher's own function it does not wait.
+        """
+        if get_ident() != self._thread:
+            raise self._refusal()
+        parameters.count("capacity", capacity)
+        await self._residents.resize(capacity, wait=not self.in_own_flight())
 
     @property
     def max_batch_size(self) -> int:

@@ -105,7 +105,8 @@ class Batched(Generic[ItemT, ResultT]):
     async def __aenter__(self) -> Self:
         batcher = self._batchers.get(asyncio.get_running_loop())
         if batcher is None or batcher.closed:
-            self._start()
+            batcher = self._start()
+        await batcher.ready()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .deadlines import Deadlines
 from .departures import Departures
 from .errors import Closed, QueueFull
+from .metrics.events import WorkerReady
 from .metrics.statistics import Statistics, Tally
 from .request import Bulk
 
@@ -35,7 +36,6 @@ class House:
         self,
         name: str,
         limits: Limits,
-        capacity: int,
         check: Callable[[], None],
         *,
         discipline: Discipline,
@@ -47,7 +47,8 @@ class House:
         self.loop = asyncio.get_running_loop()
         # uvloop's clock stands still for a pass and counts milliseconds: too coarse for how long a batch ran.
         self.stopwatch = self.loop.time if isinstance(self.loop, asyncio.BaseEventLoop) else time.perf_counter
-        self.capacity = capacity  # how many batches can run at once
+        self.capacity = 0  # how many batches can run at once
+        self.ready = 0  # how many slots were built, of those where there was something to build
         self.too_early = partial(Closed.too_early, name)
         self.by_others = partial(Closed.by_others, name)
         self.observers = tuple(observers)
@@ -79,7 +80,7 @@ class House:
 
     def statistics(self) -> Statistics:
         in_flight = sum(flight.aboard for flight in self.flights)
-        return self.tally.snapshot(self.queue.admitted, self.queue.qsize(), in_flight, len(self.queue.lobby))
+        return self.tally.snapshot(self.queue.admitted, self.queue.qsize(), in_flight, len(self.queue.lobby), self.capacity)
 
     def __str__(self) -> str:
         return f"{self.queue.qsize()} queued | {len(self.flights)} of {self.capacity} batches in flight"
@@ -102,6 +103,12 @@ class House:
         """Let the timer go when nobody is left to be late."""
         if self.timed and self.queue.empty() and not self.queue.lobby:
             self.deadlines.clear()
+
+    def report_ready(self, seconds: float) -> None:
+        """Note that a slot was built."""
+        self.ready += 1
+        if self.observers:
+            self.emit(WorkerReady(self.name, self.ready, self.capacity, seconds))
 
     def _overflow(self) -> QueueFull:
         waiting = self.queue.qsize()

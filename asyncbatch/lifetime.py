@@ -48,7 +48,16 @@ class Lifetime:
         if self._state == "open" and not self._house.loop.is_closed():
             raise RuntimeError(f"batcher {self.name!r} is entered already; make another one for another block")
         self._open()
+        try:
+            await self.ready()
+        except BaseException:
+            await self.aclose(drain=False, timeout=0)
+            raise
         return self
+
+    async def ready(self) -> None:
+        """Wait until every worker has built its class, as entering the batcher does; raises what the class raised."""
+        await self._residents.ready()
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # When the block failed, its error is not held back for those who still wait.

@@ -26,11 +26,18 @@ __all__ = ("Resident",)
 
 
 class Resident:
-    """What one slot's coroutine knows: its house, with the queue and the rule for departures, and its slot."""
+    """What one slot's coroutine knows: its house, with the queue and the rule for departures, and its slot.
+
+    `task` is what runs it, None when that has ended; `leaving` tells it to end after this flight; `built` is when its slot
+    was first available, with what it failed with if it was not, and None if there was nothing to build.
+    """
 
     def __init__(self, house: House, slot: Slot) -> None:
+        self.slot = slot
+        self.task: asyncio.Task[None] | None = None
+        self.leaving = False
+        self.built: asyncio.Future[BaseException | None] | None = None if slot.available else house.loop.create_future()
         self._house = house
-        self._slot = slot
         self._queue = house.queue
         self._departures = house.departures
         self._time = house.loop.time
@@ -42,12 +49,12 @@ class Resident:
 
     async def live(self, retire: Callable[[asyncio.Task[None]], None]) -> None:
         """Fly one batch after the other, until the batcher closes; `retire` is told at the end, whatever it was."""
-        house, slot, queue = self._house, self._slot, self._queue
+        house, slot, queue = self._house, self.slot, self._queue
         self._task = asyncio.current_task()
         flight: Flight | None = None
         try:
             while True:
-                failure = None if slot.available else await prepared(slot)
+                failure = None if slot.available else await self._prepared()
                 flight = Flight(house, self._task if slot.cancellable else None)
                 while (doze := self._board(flight)) is not None:
                     await doze
@@ -72,6 +79,15 @@ class Resident:
             self._leave(flight)
             retire(self._task)
 
+    async def _prepared(self) -> BaseException | None:
+        began = self._stopwatch()
+        failure = await prepared(self.slot)
+        if self.built is not None and not self.built.done():
+            self.built.set_result(failure)
+            if failure is None:
+                self._house.report_ready(self._stopwatch() - began)
+        return failure
+
     def _board(self, flight: Flight) -> asyncio.Future[bool] | None:
         """Fill `flight` if a batch may leave now, or the batcher has closed; else return what to wait for."""
         self._queue.now = 0.0
@@ -85,7 +101,7 @@ class Resident:
         wait, more = math.inf, 1
         if queue.admitted == queue.gone:
             self._departures.flushing = False
-        else:
+        elif not self.leaving:
             wait, reason = self._departures.decide(now)
             if reason:
                 house.board(flight, now)
@@ -93,7 +109,7 @@ class Resident:
                     flight.depart(now, reason)
                     return None
             more = self._departures.enough()
-        if queue.admitted == queue.gone and self._departures.closing:
+        if self.leaving or (queue.admitted == queue.gone and self._departures.closing):
             return None
         if house.timed:
             house.forget_deadlines()
@@ -146,5 +162,8 @@ class Resident:
         self._queue.now = 0.0
         if self._doze is not None:
             self._queue.forget(self._doze)
+            self._doze = None
+        if self.built is not None and not self.built.done():
+            self.built.set_result(self._house.by_others())
         if flight is not None:
             flight.close(self._house.by_others)  # whatever went wrong on the way, nobody aboard is left waiting

@@ -17,7 +17,7 @@ from .house import House
 from .resident import Resident
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .executors import Slot
     from .policies import Limits
@@ -28,14 +28,56 @@ logger = logging.getLogger("asyncbatch")
 
 
 class Residents:
-    """The slots of a batcher, the task of each, and their house."""
+    """All residents of a batcher and their house; `open_slots` makes so many more slots to live in."""
 
-    def __init__(self, name: str, limits: Limits, slots: Sequence[Slot], **settings: Any) -> None:
-        self.house = House(name, limits, len(slots), self._check, **settings)
-        self._slots = slots
-        self._tasks: dict[Slot, asyncio.Task[None]] = {}
-        self._missing = list(slots)
+    def __init__(
+        self, name: str, limits: Limits, capacity: int, open_slots: Callable[[int], Sequence[Slot]], **settings: Any
+    ) -> None:
+        self.house = House(name, limits, self._check, **settings)
+        self._open_slots = open_slots
+        self._all: list[Resident] = []
+        self._grow(capacity)
+
+    async def ready(self) -> None:
+        """Wait until every slot was available once; raises what one of them failed with."""
+        for built in [each.built for each in self._all if each.built is not None]:
+            failure = await asyncio.shield(built)
+            if failure is not None:
+                raise self._raisable(failure)
+
+    def _raisable(self, failure: BaseException) -> BaseException:
+        if not isinstance(failure, asyncio.CancelledError | GeneratorExit | StopIteration):
+            return failure
+        tame = RuntimeError(f"the class of batcher {self.house.name!r} raised {type(failure).__name__}")
+        tame.__cause__ = failure  # itself it would be taken for a cancellation of whoever waits, or the end of a coroutine
+        return tame
+
+    async def resize(self, capacity: int, *, wait: bool) -> None:
+        """Have so many slots; `wait` until the new ones are available, or those that are too many are closed."""
+        staying = [each for each in self._all if not each.leaving]
+        if capacity > len(staying):
+            self._grow(capacity - len(staying))
+            if wait:
+                await self.ready()
+            return
+        self.house.capacity = capacity
+        leaving = staying[capacity:]
+        for each in leaving:
+            each.leaving = True
+            if each.task is None:
+                self._move_out(each)
+        self.house.queue.ring_all()
+        if wait and (tasks := [each.task for each in leaving if each.task is not None]):
+            await asyncio.wait(tasks)
+
+    def _grow(self, more: int) -> None:
+        self._all += [Resident(self.house, slot) for slot in self._open_slots(more)]
+        self.house.capacity += more
         self._start_missing()
+
+    def _move_out(self, resident: Resident) -> None:
+        self._all.remove(resident)
+        resident.slot.close()
 
     def begin_close(self, *, drain: bool = True) -> None:
         """Let the residents end once nothing waits any more; without `drain` that is now."""
@@ -43,20 +85,20 @@ class Residents:
         if not drain:
             self.house.queue.clear(self.house.too_early, "closed")
         self.house.queue.ring_all()
-        if not self._tasks:
+        if not self._tasks():
             self._release()
 
     async def ended(self, timeout: float) -> None:
         """Wait until all residents have ended; past `timeout`, or when cancelled, end them and fail who still waits."""
         try:
-            if self._tasks:
-                await asyncio.wait(self._tasks.values(), timeout=None if timeout == math.inf else timeout)
+            if tasks := self._tasks():
+                await asyncio.wait(tasks, timeout=None if timeout == math.inf else timeout)
         except asyncio.CancelledError:
             self._abort()
             raise
-        if self._tasks:
+        if tasks := self._tasks():
             self._abort()
-            await asyncio.wait(self._tasks.values(), timeout=0)  # a pass, for those that end when they are cancelled
+            await asyncio.wait(tasks, timeout=0)  # a pass, for those that end when they are cancelled
 
     def abandon(self) -> None:
         """Close with nobody waiting for it, from any thread: the batcher was dropped, or its loop is gone."""
@@ -65,41 +107,46 @@ class Residents:
         except RuntimeError:  # the loop is closed, and its tasks went with it
             self._release()
 
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [each.task for each in self._all if each.task is not None]
+
     def _check(self) -> None:
-        """Refuse a request from the wrong loop, and make residents anew where some have ended."""
+        """Refuse a request from the wrong loop, and start residents anew where some have ended."""
         if not self.house.loop.is_running():  # it is the right thread, and a thread runs one loop at a time
             raise NotRunning.elsewhere(self.house.name)
-        if self._missing and not self.house.departures.closing:
+        if not self.house.departures.closing:
             self._start_missing()
 
     def _start_missing(self) -> None:
-        missing, self._missing = self._missing, []
-        for slot in missing:
+        for resident in self._all:
+            if resident.task is not None:
+                continue
             # In a context of its own: else every batch would carry the context variables of whoever came first.
-            life = Resident(self.house, slot).live(functools.partial(self._retire, slot))
+            life = resident.live(functools.partial(self._retire, resident))
             task = self.house.loop.create_task(life, name=f"asyncbatch {self.house.name}", context=Context())
-            self._tasks[slot] = task
+            resident.task = task
             # One that is cancelled before its first step never gets to its own `finally`.
-            task.add_done_callback(functools.partial(self._bury, slot))
+            task.add_done_callback(functools.partial(self._bury, resident))
             # Where a loop is dropped without being closed there is nobody left to be told.
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         self.house.queue.be_watchful(False)
 
-    def _bury(self, slot: Slot, task: asyncio.Task[None]) -> None:
-        self._retire(slot, task)
+    def _bury(self, resident: Resident, task: asyncio.Task[None]) -> None:
+        self._retire(resident, task)
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             logger.error("the task of batcher %r failed; the next call starts it anew", self.house.name, exc_info=error)
 
-    def _retire(self, slot: Slot, task: asyncio.Task[None]) -> None:
+    def _retire(self, resident: Resident, task: asyncio.Task[None]) -> None:
         """Note that a resident ended, and make sure that nobody waits for it."""
         house = self.house
-        if self._tasks.get(slot) is not task or house.loop.is_closed():
+        if resident.task is not task or house.loop.is_closed():
             return
-        del self._tasks[slot]
-        if not house.departures.closing:
-            self._missing.append(slot)
+        resident.task = None
+        if resident.leaving:
+            self._move_out(resident)
+        elif not house.departures.closing:
             house.queue.be_watchful(True)
-        if not self._tasks:
+        if not self._tasks():
             house.queue.clear(house.by_others, "closed")  # empty, unless the last one was cancelled
             house.deadlines.clear()
             if house.departures.closing:
@@ -110,9 +157,9 @@ class Residents:
         self.house.queue.clear(self.house.too_early, "closed")
         for flight in tuple(self.house.flights):
             flight.close(self.house.too_early)
-        for task in tuple(self._tasks.values()):
+        for task in self._tasks():
             task.cancel()
 
     def _release(self) -> None:
-        for slot in self._slots:
-            slot.close()
+        for resident in self._all:
+            resident.slot.close()

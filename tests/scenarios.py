@@ -123,8 +123,12 @@ class WorkshopExecutor:
     cancellable: bool = False
     opened: list[WorkshopSlot] = field(default_factory=list)
 
-    def open(self, function: Callable[..., Any], name: str) -> list[WorkshopSlot]:
-        slots = [WorkshopSlot(self.shop, self.cancellable) for _ in range(self.slots)]
+    @property
+    def capacity(self) -> int:
+        return self.slots
+
+    def open(self, function: Callable[..., Any], name: str, count: int) -> list[WorkshopSlot]:
+        slots = [WorkshopSlot(self.shop, self.cancellable) for _ in range(count)]
         self.opened.extend(slots)
         return slots
 

@@ -22,6 +22,7 @@ from callers import outcome, outcomes, passes, running
 import pytest
 
 from asyncbatch import (
+    batched,
     AsyncBatchError,
     Batcher,
     Closed,
@@ -118,7 +119,7 @@ async def test_a_pool_cannot_hold_a_class():
                 pass
 
 
-async def test_an_executor_of_ones_own_needs_only_open():
+async def test_an_executor_of_ones_own_needs_a_capacity_and_open():
     class Slot:
         cancellable = True
         available = True
@@ -133,8 +134,10 @@ async def test_an_executor_of_ones_own_needs_only_open():
             closed.append(self)
 
     class Own:
-        def open(self, function, name):
-            return [Slot(), Slot()]
+        capacity = 2
+
+        def open(self, function, name, count):
+            return [Slot() for _ in range(count)]
 
     closed = []
     async with running(lambda items: items, executor=Own()) as batcher:
@@ -206,7 +209,12 @@ async def test_a_class_that_cannot_be_built_fails_its_callers_and_is_tried_again
         def __call__(self, items):
             return items
 
-    async with running(Model, executor=executor) as batcher:
+    with pytest.raises(OSError, match="attempt 1"):
+        async with Batcher(Model, executor=executor):
+            pass
+    attempts = 0
+    batcher = batched(Model, executor=executor)  # it starts with the first call, so that is where it is told
+    async with contextlib.aclosing(batcher):
         one, two = await outcomes(batcher, 1, 2)
         assert isinstance(one, OSError)
         assert isinstance(two, OSError)
@@ -225,7 +233,11 @@ async def test_a_class_that_raises_the_oddest_things_does_not_hang_its_callers(e
         def __call__(self, items):
             return items
 
-    async with running(Model, executor=executor) as batcher:
+    with pytest.raises(RuntimeError, match=error.__name__):
+        async with Batcher(Model, executor=executor):
+            pass
+    batcher = batched(Model, executor=executor)
+    async with contextlib.aclosing(batcher):
         for _ in range(3):
             assert isinstance(await outcome(batcher(1)), RuntimeError)
 

@@ -43,8 +43,12 @@ class ThreadExecutor:
         """Raise `TypeError` if `function` cannot run here."""
         _refuse_async(function, "a thread")
 
-    def open(self, function: Callable[..., Any], name: str) -> Sequence[ThreadSlot]:
-        return [ThreadSlot(function, f"asyncbatch {name} {i}") for i in range(self.workers)]
+    @property
+    def capacity(self) -> int:
+        return self.workers
+
+    def open(self, function: Callable[..., Any], name: str, count: int) -> Sequence[ThreadSlot]:
+        return [ThreadSlot(function, f"asyncbatch {name}") for _ in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,14 @@ class FuturesExecutor:
                 "pass a function, or run the class in a ThreadExecutor"
             )
 
-    def open(self, function: Callable[..., Any], name: str) -> Sequence[FuturesSlot]:  # noqa: ARG002
+    @property
+    def capacity(self) -> int:
         # `_max_workers` is private, but the standard pools, loky and mpi4py all have it, and nothing public tells.
-        concurrency: int = self.concurrency or getattr(self.executor, "_max_workers", None) or 1
-        return [FuturesSlot(self.executor, function) for _ in range(concurrency)]
+        capacity: int = self.concurrency or getattr(self.executor, "_max_workers", None) or 1
+        return capacity
+
+    def open(self, function: Callable[..., Any], name: str, count: int) -> Sequence[FuturesSlot]:  # noqa: ARG002
+        return [FuturesSlot(self.executor, function) for _ in range(count)]
 
 
 class FuturesSlot:

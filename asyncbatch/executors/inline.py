@@ -31,8 +31,12 @@ class InlineExecutor:
     def __post_init__(self) -> None:
         parameters.count("concurrency", self.concurrency)
 
-    def open(self, function: Callable[..., Any], name: str) -> Sequence[InlineSlot]:  # noqa: ARG002
-        return [InlineSlot(function) for _ in range(self.concurrency)]
+    @property
+    def capacity(self) -> int:
+        return self.concurrency
+
+    def open(self, function: Callable[..., Any], name: str, count: int) -> Sequence[InlineSlot]:  # noqa: ARG002
+        return [InlineSlot(function) for _ in range(count)]
 
 
 class InlineSlot:

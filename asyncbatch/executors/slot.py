@@ -40,8 +40,13 @@ class Slot(Protocol):
 class Executor(Protocol):
     """The frozen configuration of a kind of slot."""
 
-    def open(self, function: Callable[..., Any], name: str) -> Sequence[Slot]:
-        """Make the slots for one batcher. Raises `TypeError` if `function` cannot run there."""
+    @property
+    def capacity(self) -> int:
+        """How many slots a batcher has to begin with."""
+        raise NotImplementedError
+
+    def open(self, function: Callable[..., Any], name: str, count: int) -> Sequence[Slot]:
+        """Make `count` slots for the batcher of that `name`: at first, and again when it is given more."""
         raise NotImplementedError
 
 

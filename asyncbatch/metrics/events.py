@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ("BatchEnded", "BatchStarted", "Event", "Observer", "RequestDropped")
+__all__ = ("BatchEnded", "BatchStarted", "Event", "Observer", "RequestDropped", "WorkerReady")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +42,15 @@ class RequestDropped:
     size: int
 
 
-Event: TypeAlias = BatchStarted | BatchEnded | RequestDropped
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """A worker has built its class in `seconds`: `ready` have by now, of `workers`."""
+
+    batcher: str
+    ready: int
+    workers: int
+    seconds: float
+
+
+Event: TypeAlias = BatchStarted | BatchEnded | RequestDropped | WorkerReady
 Observer: TypeAlias = Callable[[Event], object]

@@ -38,6 +38,7 @@ class Statistics:
     queued: int  #: waiting in the queue now
     in_flight: int  #: in a batch that runs now
     waiting_for_room: int  #: callers that a full queue keeps waiting now
+    capacity: int  #: how many batches can run at once
     batches: int  #: batches that came back
     mean_batch_size: float  #: items a batch
     reasons: Mapping[str, int]  #: how many batches left for which reason
@@ -90,7 +91,7 @@ class Tally:
         """What an item has cost on the executor, 0.0 before any was measured."""
         return self.busy / self.back if self.back else 0.0
 
-    def snapshot(self, admitted: int, queued: int, in_flight: int, waiting_for_room: int) -> Statistics:
+    def snapshot(self, admitted: int, queued: int, in_flight: int, waiting_for_room: int, capacity: int) -> Statistics:
         left = sum(self.reasons.values())
         return Statistics(
             submitted=admitted + self.outside,
@@ -103,6 +104,7 @@ class Tally:
             queued=queued,
             in_flight=in_flight,
             waiting_for_room=waiting_for_room,
+            capacity=capacity,
             batches=self.batches,
             mean_batch_size=self.items / left if left else 0.0,
             reasons=MappingProxyType(dict(self.reasons)),
