@@ -94,6 +94,10 @@ class Batched(Generic[ItemT, ResultT]):
         """Let all that waits in this loop leave now; see `Batcher.flush`."""
         self._batcher().flush()
 
+    async def resize(self, capacity: int) -> None:
+        """Let `capacity` batches run at once in this event loop; see `Batcher.resize`."""
+        await self._batcher().resize(capacity)
+
     def statistics(self) -> Statistics:
         """Return what has happened in this event loop; see `Batcher.statistics`."""
         return self._batcher().statistics()

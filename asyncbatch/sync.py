@@ -83,6 +83,10 @@ class Batcher(Generic[ItemT, ResultT]):
         """Let all that waits now leave without further waiting."""
         self._wait(_flush)
 
+    def resize(self, capacity: int) -> None:
+        """Let `capacity` batches run at once; see `asyncbatch.Batcher.resize`."""
+        self._wait(lambda batcher: batcher.resize(capacity))
+
     def statistics(self) -> Statistics:
         """Return a snapshot of what has happened since the first call in this process."""
         return self._wait(_statistics)

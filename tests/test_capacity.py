@@ -8,7 +8,7 @@ import threading
 import pytest
 from callers import conserved, outcome, passes, running, until
 
-from asyncbatch import Batcher, Closed, InlineExecutor, NotRunning, ThreadExecutor, batched
+from asyncbatch import Batcher, Closed, InlineExecutor, NotRunning, ThreadExecutor, batched, sync
 from asyncbatch.metrics.events import WorkerReady
 from asyncbatch.testing import RecordingFunction
 
@@ -168,6 +168,23 @@ async def test_a_function_may_resize_its_own_batcher():
         assert await outcome(batcher(1)) == 1
         assert await outcome(batcher(3)) == 3
         assert batcher.statistics().capacity == 3
+
+
+async def test_decorated_functions_can_resize():
+    @batched
+    async def same(items):
+        return items
+
+    await outcome(same.resize(3))
+    assert same.statistics().capacity == 3
+    await same.aclose()
+
+
+def test_threads_can_resize():
+    with sync.Batcher(lambda items: items) as batcher:
+        batcher.resize(3)
+        assert batcher.statistics().capacity == 3
+        assert batcher(1) == 1
 
 
 @pytest.mark.parametrize("capacity", [0, -1, 1.5, True, "2", None])
