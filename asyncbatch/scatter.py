@@ -153,7 +153,7 @@ def _twin(error: BaseException, known: dict[int, BaseException]) -> BaseExceptio
     """Copy the object itself: as pickle would, else without its `__init__`, which may want other arguments."""
     if isinstance(error, BaseExceptionGroup):
         return error.derive([own_copy(each, known) for each in error.exceptions])
-    for make in (copy.copy, _bare):
+    for make in (copy.copy, _rebuilt, _bare):
         try:
             twin = make(error)
             _copy_slots(error, twin)
@@ -172,6 +172,15 @@ def _copy_slots(error: BaseException, twin: BaseException) -> None:
                 setattr(twin, name, getattr(error, name))
 
 
+def _rebuilt(error: BaseException) -> BaseException:
+    """Do as `copy` does, but for what others registered: what tblib did for all exceptions shares their attributes."""
+    make, args, *state = error.__reduce_ex__(4)  # type: ignore[misc]
+    twin: BaseException = make(*args)  # type: ignore[operator]
+    if state and state[0] is not None:
+        twin.__setstate__(state[0])
+    return twin
+
+
 def _bare(error: BaseException) -> BaseException:
     twin = type(error).__new__(type(error), *error.args)
     twin.__dict__.update(error.__dict__)
@@ -183,6 +192,7 @@ def _same(twin: BaseException, error: BaseException) -> bool:
     return (
         len(twin.args) == len(error.args)
         and all(ours is theirs for ours, theirs in zip(twin.args, error.args, strict=True))
+        and vars(twin) is not vars(error)
         and vars(twin).keys() == vars(error).keys()
         and str(twin) == str(error)
     )

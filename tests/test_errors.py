@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import copyreg
 import collections
 import contextlib
 import dataclasses
@@ -269,6 +270,25 @@ async def test_each_caller_gets_an_exception_of_its_own_that_equals_the_original
     async with running(raising(original)) as batcher:
         one, two = await outcomes(batcher, 1, 2)
         assert len({id(error) for error in (original, one, two)}) == 3
+        assert_equals(one, original)
+        assert_equals(two, original)
+
+
+def with_the_same_attributes(kind, args, attributes):
+    twin = kind.__new__(kind, *args)
+    twin.__dict__ = attributes
+    return twin
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("make", [FAITHFUL["value"], FAITHFUL["decoding"], FAITHFUL["attributes"]])
+async def test_copies_are_their_own_where_somebody_registered_another_way_to_copy(make, monkeypatch):
+    original = make()
+    reduced = with_the_same_attributes, (type(original), original.args, vars(original))
+    monkeypatch.setitem(copyreg.dispatch_table, type(original), lambda _: reduced)  # as tblib does
+    async with running(raising(original)) as batcher:
+        one, two = await outcomes(batcher, 1, 2)
+        assert len(one.__notes__) == len(two.__notes__) == 1
         assert_equals(one, original)
         assert_equals(two, original)
 
