@@ -174,8 +174,9 @@ def _copy_slots(error: BaseException, twin: BaseException) -> None:
 
 def _rebuilt(error: BaseException) -> BaseException:
     """Do as `copy` does, but for what others registered: what tblib did for all exceptions shares their attributes."""
-    make, args, *state = error.__reduce_ex__(4)  # type: ignore[misc]
-    twin: BaseException = make(*args)  # type: ignore[operator]
+    reduced: Any = error.__reduce_ex__(4)
+    make, args, *state = reduced
+    twin: BaseException = make(*args)
     if state and state[0] is not None:
         twin.__setstate__(state[0])
     return twin
