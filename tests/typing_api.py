@@ -13,7 +13,20 @@ from collections.abc import AsyncIterator, Sequence
 from typing import assert_type
 
 import asyncbatch.sync
-from asyncbatch import Batcher, EarliestDeadline, Fifo, InlineExecutor, Outlook, Statistics, ThreadExecutor, batched
+from asyncbatch import (
+    AllowedSizes,
+    Batcher,
+    EarliestDeadline,
+    Fifo,
+    InlineExecutor,
+    Isolated,
+    Outlook,
+    Padded,
+    Stacked,
+    Statistics,
+    ThreadExecutor,
+    batched,
+)
 from asyncbatch.decorator import Batched
 from asyncbatch.metrics.events import Event
 
@@ -76,6 +89,19 @@ Batcher(no_sequence)  # type: ignore[arg-type]
 Batcher(of_one_item)  # type: ignore[arg-type]
 Batcher(generator)  # type: ignore[arg-type]
 Batcher()  # type: ignore[call-arg]
+
+# Adapters of functions.
+
+assert_type(Batcher(Isolated(lengths)), Batcher[str, int])
+assert_type(Batcher(Isolated(Model)), Batcher[str, int])
+assert_type(Batcher(Isolated(some_fail, splits=(ValueError,))), Batcher[str, int])
+assert_type(Batcher(AllowedSizes(async_lengths, (1, 2, 4))), Batcher[str, int])
+assert_type(Batcher(Isolated(AllowedSizes(lengths, (1, 2, 4), filler=""))), Batcher[str, int])
+assert_type(batched(Isolated(lengths)), Batched[str, int])
+Batcher(Stacked(no_sequence))  # what an array function takes and returns is not known to type checkers
+Batcher(Padded(no_sequence, side="left", mask=False))
+Padded(no_sequence, side="top")  # type: ignore[arg-type]
+AllowedSizes(lengths, (1, 2), filler=3)  # type: ignore[arg-type]
 
 
 # The settings.
