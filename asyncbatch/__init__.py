@@ -10,7 +10,7 @@ General layout, in the order of imports; a room knows only those above it.
     policies, departures, executors     when a batch leaves, and where it runs
     house, resident, residents          the coroutines that fly it, and what they share
     lifetime, controls, imap, batcher   what users hold
-    decorator, sync                     and in front of it
+    decorator, coalesce, sync           and in front of it
     adapters                            what wraps the function, and runs where it runs
 """
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from .adapters import AllowedSizes, Isolated
 from .batcher import Batcher
+from .coalesce import Coalesced
 from .decorator import batched
 from .errors import (
     AsyncBatchError,
@@ -52,6 +53,7 @@ __all__ = (
     "AsyncBatchError",
     "Batcher",
     "Closed",
+    "Coalesced",
     "DeadlineExceeded",
     "EarliestDeadline",
     "Fifo",

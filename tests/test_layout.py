@@ -26,7 +26,7 @@ ROOMS = """
     executors.slot executors.inline executors.futures executors
     house resident residents
     lifetime controls imap keywords batcher
-    decorator sync
+    decorator coalesce sync
     adapters.stepwise adapters.isolated adapters.sizes adapters.arrays adapters
     testing
     corpus demo __main__

@@ -16,6 +16,7 @@ import asyncbatch.sync
 from asyncbatch import (
     AllowedSizes,
     Batcher,
+    Coalesced,
     EarliestDeadline,
     Fifo,
     InlineExecutor,
@@ -264,6 +265,23 @@ async def methods(service: Service) -> None:
     assert_type(await Service.static("item"), int)
 
     await service.bare(1)  # type: ignore[arg-type]
+
+
+# In front of a batcher.
+
+
+async def coalesced(batcher: Batcher[str, int], cache: dict[str, int]) -> None:
+    async with Coalesced(batcher, key=len, cache=cache) as shared:
+        assert_type(shared, Coalesced[str, int])
+        assert_type(await shared("item", timeout=1, priority=2), int)
+        assert_type(await shared.map(["item"], timeout=1), list[int])
+        assert_type(await shared.map(["item"], return_exceptions=True), list[int | BaseException])
+        assert_type(shared.statistics().hits, int)
+
+        await shared(1)  # type: ignore[arg-type]
+        await shared("item", timout=1)  # type: ignore[call-arg]
+    assert_type(Coalesced(bare), Coalesced[str, int])
+    Coalesced(batcher, cache=100)  # type: ignore[arg-type]
 
 
 # Threads.
