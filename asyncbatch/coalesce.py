@@ -123,6 +123,9 @@ class Coalesced(Generic[ItemT, ResultT]):
         finally:
             await self.batcher.aclose(drain, timeout)
 
+    def __repr__(self) -> str:
+        return f"<Coalesced [{len(self._under_way)} under way] in front of {self.batcher!r}>"
+
     # A request and those who share it.
 
     def _key_of(self, item: Any) -> Hashable:

@@ -10,12 +10,13 @@ import gc
 import inspect
 import math
 import pickle
+import traceback
 import typing
 import weakref
 
 import numpy as np
 import pytest
-from callers import outcomes, running
+from callers import outcome, outcomes, running
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -568,12 +569,28 @@ def test_exactly_the_poisonous_items_fail_within_the_bound(case):
     assert all(sum(item in call for call in calls) <= levels + 1 for item in range(size))
 
 
-async def test_each_caller_has_its_outcome(anyio_backend):
-    async with running(Isolated(poisoned_by({2}, []))) as batcher:
+@pytest.mark.parametrize("executor", ["inline", "thread"])
+async def test_each_caller_has_its_outcome(executor, anyio_backend):
+    sync = poisoned_by({2}, [])
+
+    async def function(items):
+        await asyncio.sleep(0)
+        return sync(items)
+
+    async with running(Isolated(function if executor == "inline" else sync), executor=executor) as batcher:
         one, two, three = await outcomes(batcher, 1, 2, 3)
     assert (one, three) == (2, 6)
     assert isinstance(two, Poison)
     assert two.args == (2,)
+    frames = [frame.name for frame in traceback.extract_tb(two.__traceback__)]
+    assert "_drive" not in frames  # which knows the whole batch
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit, StopIteration])
+async def test_what_is_not_for_callers_arrives_as_a_runtime_error(error, anyio_backend):
+    async with running(Isolated(RecordingFunction(script=[error]))) as batcher:
+        assert isinstance(await outcome(batcher(1)), RuntimeError)
+        assert await batcher(3) == 3
 
 
 def test_nothing_is_run_again_for_other_errors():

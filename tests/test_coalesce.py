@@ -291,6 +291,14 @@ async def test_a_request_that_was_cancelled_from_outside_says_so(anyio_backend):
         assert isinstance(await call, Closed)
 
 
+async def test_its_repr_is_for_a_glance(anyio_backend):
+    async with coalescing(RecordingFunction(script=[asyncio.Event()])) as coalesced:
+        call = asyncio.create_task(coalesced("secret"))
+        await passes(2)
+        assert repr(coalesced).startswith("<Coalesced [1 under way] in front of <Batcher 'RecordingFunction' [")
+        call.cancel()
+
+
 async def test_nobody_complains_of_an_error_that_nobody_waited_for(anyio_backend):
     heard = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))

@@ -25,7 +25,7 @@ class Isolated(Stepwise[ItemT, ResultT]):
 
     Only for functions whose items may run more than once. A batch of n items of which k are poisonous takes at most
     1 + 2 * k * ceil(log2(n)) calls, and never more than 2 * n - 1; each item runs at most ceil(log2(n)) + 1 times. Results
-    that are wrong in number or kind are a failure too, and so is one exception object that stands for several results.
+    that are wrong in number or kind are a failure like any, and so is one exception object that stands for several results.
 
     Nothing is run again for an error that is not one of `splits`, a tuple of exception classes: it fails the whole batch.
     Leave out what has nothing to do with the items, such as a connection that is down.
