@@ -138,6 +138,27 @@ async def test_an_adapter_runs_in_a_pool_of_processes(anyio_backend):
             assert await batcher.map([1, 2, 3]) == [2, 4, 6]
 
 
+class Unpicklable(Exception):
+    def __init__(self, *, code):
+        super().__init__(code)
+
+
+def refuses_two(items):
+    if 2 in items:
+        raise Unpicklable(code=2)
+    return items
+
+
+async def test_an_isolated_error_that_does_not_unpickle_does_not_break_the_pool(anyio_backend):
+    with concurrent.futures.ProcessPoolExecutor(1) as pool:
+        async with running(Isolated(refuses_two), executor=pool) as batcher:
+            one, two, three = await outcomes(batcher, 1, 2, 3)
+            assert (one, three) == (1, 3)
+            assert isinstance(two, RuntimeError)
+            assert "refuses_two" in str(two.__notes__)
+            assert await batcher(1) == 1
+
+
 async def test_an_adapter_works_on_a_batched_function(anyio_backend):
     @batched
     @Isolated
