@@ -145,15 +145,19 @@ class Coalesced(Generic[ItemT, ResultT]):
         """Put the result for `key` into `found` if it is in the cache, else a request for it into `shares`."""
         if key in shares:
             self._shared += 1
-            return
+        elif key in found or self._kept(key, found):
+            self._hits += 1
+        else:
+            shares[key] = self._join(key, item, priority)
+
+    def _kept(self, key: Hashable, found: dict[Hashable, Any]) -> bool:
+        if self._cache is None:
+            return False
         try:
-            if self._cache is None:
-                raise KeyError
             found[key] = self._cache[key]
         except KeyError:
-            shares[key] = self._join(key, item, priority)
-        else:
-            self._hits += 1
+            return False
+        return True
 
     def _join(self, key: Hashable, item: Any, priority: float) -> _Share:
         # Futures belong to a loop. And a batch function must not wait for what may be aboard its own flight, so what is
@@ -182,9 +186,9 @@ class Coalesced(Generic[ItemT, ResultT]):
 
     def _leave(self, share: _Share) -> None:
         share.callers -= 1
-        if not share.callers and not share.task.done():
-            share.task.cancel()
-            self._end(share)  # at once: nobody is to join what is being cancelled
+        if not share.callers:
+            share.task.cancel()  # if it is not done
+            self._end(share)  # at once: nobody is to join what is being cancelled, or was before it could begin
 
     def _end(self, share: _Share) -> None:
         if self._under_way.get(share.place) is share:

@@ -668,6 +668,26 @@ def test_it_looks_into_the_calls_of_what_it_wraps():
     assert [isinstance(each, Poison) for each in results] == [False, True, False, False, False]
 
 
+@quick
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=5), min_size=1, max_size=20))
+def test_all_of_them_nest(lists):
+    shapes = set()
+
+    def model(batch, mask):
+        shapes.add(batch.shape[0])
+        if (batch == 9).any():
+            raise Poison
+        return batch * 2
+
+    items = [np.array(each) for each in lists]
+
+    results = Isolated(AllowedSizes(Padded(model, cut=True), (1, 4, 8)))(items)
+
+    assert shapes <= {1, 4, 8}
+    for item, result in zip(items, results, strict=True):
+        assert isinstance(result, Poison) if 9 in item else same(result, item * 2)
+
+
 def test_splits_are_exceptions():
     for splits in (ValueError, (BaseException,), ("ValueError",)):
         with pytest.raises(TypeError, match=r"write for example splits=\(ValueError,\)"):

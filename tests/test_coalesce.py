@@ -280,15 +280,18 @@ async def test_errors_of_a_map_stand_among_its_results(anyio_backend):
     assert results[1] is not results[3]
 
 
-async def test_a_request_that_was_cancelled_from_outside_says_so(anyio_backend):
-    async with coalescing(RecordingFunction(script=[asyncio.Event()])) as coalesced:
-        before = asyncio.all_tasks()
+@pytest.mark.parametrize("moment", [1, 2, 3])
+async def test_a_request_that_was_cancelled_from_outside_says_so(moment, anyio_backend):
+    gate = asyncio.Event()
+    async with coalescing(RecordingFunction(script=[gate])) as coalesced:
         call = asyncio.create_task(outcome(coalesced(1)))
-        await passes(2)
-        for task in asyncio.all_tasks() - before - {call}:
+        await passes(moment)
+        for task in asyncio.all_tasks():
             if "_ask" in repr(task.get_coro()):
                 task.cancel()
         assert isinstance(await call, Closed)
+        gate.set()
+        assert await outcome(coalesced(1)) == 1
 
 
 async def test_its_repr_is_for_a_glance(anyio_backend):
