@@ -10,10 +10,16 @@ General layout, in the order of imports; a room knows only those above it.
     policies, departures, executors     when a batch leaves, and where it runs
     house, resident, residents          the coroutines that fly it, and what they share
     lifetime, controls, imap, batcher   what users hold
-    decorator, sync                     and in front of it
+    decorator, coalesce, sync           and in front of it
+    adapters                            what wraps the function, and runs where it runs
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .adapters import AllowedSizes, Isolated
 from .batcher import Batcher
+from .coalesce import Coalesced
 from .decorator import batched
 from .errors import (
     AsyncBatchError,
@@ -32,22 +38,37 @@ from .metrics.statistics import Statistics
 from .policies import Outlook
 from .queues import EarliestDeadline, Fifo
 
+if TYPE_CHECKING:
+    from .adapters.arrays import Padded, Stacked
+else:
+
+    def __getattr__(name: str) -> object:
+        if name in ("Padded", "Stacked"):  # only who asks for them pays for numpy
+            return getattr(import_module(".adapters.arrays", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = (
+    "AllowedSizes",
     "AsyncBatchError",
     "Batcher",
     "Closed",
+    "Coalesced",
     "DeadlineExceeded",
     "EarliestDeadline",
     "Fifo",
     "FunctionFailed",
     "FuturesExecutor",
     "InlineExecutor",
+    "Isolated",
     "NotRunning",
     "Outlook",
     "OutputCountMismatch",
     "OutputTypeError",
+    "Padded",
     "Progress",
     "QueueFull",
+    "Stacked",
     "Statistics",
     "ThreadExecutor",
     "WouldDeadlock",

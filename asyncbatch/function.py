@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-__all__ = ("BatchClass", "BatchFunction", "Outputs", "behind_partials", "is_async", "is_class", "name_of")
+__all__ = ("Adapter", "BatchClass", "BatchFunction", "Outputs", "behind_partials", "is_async", "is_class", "name_of")
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -31,8 +31,17 @@ BatchClass: TypeAlias = Callable[[], BatchFunction[ItemT, ResultT]]
 """A class whose instances are such functions."""
 
 
+class Adapter:
+    """What wraps a batch function and is called in its place: what can be told of it is told of what it wraps.
+
+    Around a class it is taken for that class: calling it without arguments makes one around an instance.
+    """
+
+    func: Callable[..., Any]  # named as that of a partial, and looked through as one
+
+
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling `function`, or for a class its instances, gives an awaitable; partials are looked through."""
+    """Whether calling `function`, or for a class its instances, gives an awaitable."""
     function = behind_partials(function)
     if inspect.iscoroutinefunction(function):
         return True
@@ -41,19 +50,22 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 def behind_partials(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what is called in the end when `function` is a partial, or one of one."""
-    while isinstance(function, functools.partial):
+    """Return what is called in the end when `function` is a partial or an adapter, or one of one.
+
+    What is told of functions here looks through these.
+    """
+    while isinstance(function, functools.partial | Adapter):
         function = function.func
     return function
 
 
 def is_class(function: Callable[..., Any]) -> bool:
-    """Whether `function` is a class, to be built once in each worker; a partial of one gives it its arguments."""
+    """Whether `function` is a class, to be built once in each worker; a partial gives it its arguments."""
     return inspect.isclass(behind_partials(function))
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return the name under which `function` is known; for a partial or an instance, that of what is behind it."""
+    """Return the name under which `function` is known; for an instance, that of its class."""
     function = behind_partials(function)
     name = getattr(function, "__name__", None)
     return name if isinstance(name, str) else type(function).__name__

@@ -26,13 +26,14 @@ ROOMS = """
     executors.slot executors.inline executors.futures executors
     house resident residents
     lifetime controls imap keywords batcher
-    decorator sync
+    decorator coalesce sync
+    adapters.stepwise adapters.isolated adapters.sizes adapters.arrays adapters
     testing
     corpus demo __main__
 """.split()
 
 # What a room may import that is neither ours nor Python's.
-THIRD_PARTIES = {"batcher": {"anyio"}, "corpus": {"numpy"}, "demo": {"numpy", "uvloop"}}
+THIRD_PARTIES = {"adapters.arrays": {"numpy"}, "batcher": {"anyio"}, "corpus": {"numpy"}, "demo": {"numpy", "uvloop"}}
 
 # What a room must not know, whatever the order.
 STRANGERS = {

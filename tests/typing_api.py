@@ -13,7 +13,21 @@ from collections.abc import AsyncIterator, Sequence
 from typing import assert_type
 
 import asyncbatch.sync
-from asyncbatch import Batcher, EarliestDeadline, Fifo, InlineExecutor, Outlook, Statistics, ThreadExecutor, batched
+from asyncbatch import (
+    AllowedSizes,
+    Batcher,
+    Coalesced,
+    EarliestDeadline,
+    Fifo,
+    InlineExecutor,
+    Isolated,
+    Outlook,
+    Padded,
+    Stacked,
+    Statistics,
+    ThreadExecutor,
+    batched,
+)
 from asyncbatch.decorator import Batched
 from asyncbatch.metrics.events import Event
 
@@ -76,6 +90,19 @@ Batcher(no_sequence)  # type: ignore[arg-type]
 Batcher(of_one_item)  # type: ignore[arg-type]
 Batcher(generator)  # type: ignore[arg-type]
 Batcher()  # type: ignore[call-arg]
+
+# Adapters of functions.
+
+assert_type(Batcher(Isolated(lengths)), Batcher[str, int])
+assert_type(Batcher(Isolated(Model)), Batcher[str, int])
+assert_type(Batcher(Isolated(some_fail, splits=(ValueError,))), Batcher[str, int])
+assert_type(Batcher(AllowedSizes(async_lengths, (1, 2, 4))), Batcher[str, int])
+assert_type(Batcher(Isolated(AllowedSizes(lengths, (1, 2, 4), filler=""))), Batcher[str, int])
+assert_type(batched(Isolated(lengths)), Batched[str, int])
+Batcher(Stacked(no_sequence))  # what an array function takes and returns is not known to type checkers
+Batcher(Padded(no_sequence, side="left", mask=False))
+Padded(no_sequence, side="top")  # type: ignore[arg-type]
+AllowedSizes(lengths, (1, 2), filler=3)  # type: ignore[arg-type]
 
 
 # The settings.
@@ -238,6 +265,23 @@ async def methods(service: Service) -> None:
     assert_type(await Service.static("item"), int)
 
     await service.bare(1)  # type: ignore[arg-type]
+
+
+# In front of a batcher.
+
+
+async def coalesced(batcher: Batcher[str, int], cache: dict[str, int]) -> None:
+    async with Coalesced(batcher, key=len, cache=cache) as shared:
+        assert_type(shared, Coalesced[str, int])
+        assert_type(await shared("item", timeout=1, priority=2), int)
+        assert_type(await shared.map(["item"], timeout=1), list[int])
+        assert_type(await shared.map(["item"], return_exceptions=True), list[int | BaseException])
+        assert_type(shared.statistics().hits, int)
+
+        await shared(1)  # type: ignore[arg-type]
+        await shared("item", timout=1)  # type: ignore[call-arg]
+    assert_type(Coalesced(bare), Coalesced[str, int])
+    Coalesced(batcher, cache=100)  # type: ignore[arg-type]
 
 
 # Threads.

@@ -163,16 +163,25 @@ def _answer(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
 
 
 def _answer_plainly(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
-    """The same for another process: an exception must survive the way back."""
+    """The same for another process: exceptions must survive the way back, those among the results too."""
     ok, outcome = _answer(function, *args)
     if not ok:
-        trace = "".join(traceback.format_exception(outcome))
-        try:
-            pickle.loads(pickle.dumps(outcome))  # noqa: S301  # our own bytes
-        except Exception:  # noqa: BLE001
-            outcome = RuntimeError(f"the batch function raised a {type(outcome).__name__} that does not pickle")
-        outcome.add_note(f"in the worker:\n{trace}")
+        return ok, _plain(outcome)
+    if type(outcome) is list:
+        outcome = [_plain(each) if isinstance(each, BaseException) else each for each in outcome]
     return ok, outcome
+
+
+def _plain(error: BaseException) -> BaseException:
+    raised = error.__traceback__ is not None
+    trace = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    except Exception:  # noqa: BLE001
+        error = RuntimeError(f"the batch function raised a {type(error).__name__} that does not pickle")
+    if raised:
+        error.add_note(f"in the worker:\n{trace}")
+    return error
 
 
 def _tame(error: BaseException) -> Exception:
