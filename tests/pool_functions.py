@@ -33,3 +33,14 @@ def die(items: list[Any]) -> list[Any]:
     if items[0] == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     return items
+
+
+class Unpicklable(Exception):
+    def __init__(self, *, code: int) -> None:
+        super().__init__(code)
+
+
+def refuses_two(items: list[Any]) -> list[Any]:
+    if 2 in items:
+        raise Unpicklable(code=2)
+    return items

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import concurrent.futures
+import multiprocessing
 import functools
 import gc
 import inspect
@@ -15,6 +16,7 @@ import typing
 import weakref
 
 import numpy as np
+import pool_functions
 import pytest
 from callers import outcome, outcomes, running
 from hypothesis import given, settings
@@ -138,20 +140,10 @@ async def test_an_adapter_runs_in_a_pool_of_processes(anyio_backend):
             assert await batcher.map([1, 2, 3]) == [2, 4, 6]
 
 
-class Unpicklable(Exception):
-    def __init__(self, *, code):
-        super().__init__(code)
-
-
-def refuses_two(items):
-    if 2 in items:
-        raise Unpicklable(code=2)
-    return items
-
-
 async def test_an_isolated_error_that_does_not_unpickle_does_not_break_the_pool(anyio_backend):
-    with concurrent.futures.ProcessPoolExecutor(1) as pool:
-        async with running(Isolated(refuses_two), executor=pool) as batcher:
+    # A process of its own kind: this one may have been taught by others how to pickle any exception, and forks of it too.
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+        async with running(Isolated(pool_functions.refuses_two), executor=pool) as batcher:
             one, two, three = await outcomes(batcher, 1, 2, 3)
             assert (one, three) == (1, 3)
             assert isinstance(two, RuntimeError)
