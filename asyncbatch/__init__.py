@@ -24,9 +24,10 @@ from .errors import (
     OutputCountMismatch,
     OutputTypeError,
     QueueFull,
+    WorkerLost,
     WouldDeadlock,
 )
-from .executors import FuturesExecutor, InlineExecutor, ThreadExecutor
+from .executors import FuturesExecutor, InlineExecutor, ProcessExecutor, ThreadExecutor
 from .imap import Progress
 from .metrics.statistics import Statistics
 from .policies import Outlook
@@ -46,10 +47,12 @@ __all__ = (
     "Outlook",
     "OutputCountMismatch",
     "OutputTypeError",
+    "ProcessExecutor",
     "Progress",
     "QueueFull",
     "Statistics",
     "ThreadExecutor",
+    "WorkerLost",
     "WouldDeadlock",
     "batched",
 )

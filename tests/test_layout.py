@@ -23,7 +23,9 @@ ROOMS = """
     scatter flight
     doorbell lobby intake queues
     policies departures
-    executors.slot executors.inline executors.futures executors
+    executors.slot executors.inline executors.answers executors.futures
+    executors.references executors.packing executors.framing executors.arena executors.cargo executors.worker executors.child executors.process
+    executors
     resident
     lifetime controls imap keywords batcher
     decorator sync
@@ -32,7 +34,7 @@ ROOMS = """
 """.split()
 
 # What a room may import that is neither ours nor Python's.
-THIRD_PARTIES = {"batcher": {"anyio"}, "corpus": {"numpy"}, "demo": {"numpy", "uvloop"}}
+THIRD_PARTIES = {"batcher": {"anyio"}, "corpus": {"numpy"}, "executors.packing": {"numpy"}, "demo": {"numpy", "uvloop"}}
 
 # What a room must not know, whatever the order.
 STRANGERS = {

@@ -1,0 +1,185 @@
+"""A child: a worker process and the socket to it, as the event loop sees them, which nothing here holds up."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import weakref
+from array import array
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from . import framing
+from .worker import GRACE
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+__all__ = ("Child", "Reply")
+
+Reply: TypeAlias = framing.Message | None
+"""What the worker said; None if it ended instead."""
+
+_PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from asyncbatch.executors.worker import main; main(int(sys.argv[1]))"
+
+
+class Child:
+    """One worker process. It can be asked one thing at a time. Making one takes milliseconds; a thread can."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = _spawn(theirs)
+        # Also at the end of the interpreter, for those that nobody closes.
+        self.end = weakref.finalize(self, _end, self._process, self._socket, os.getpid())
+        self.reply: asyncio.Future[Reply] | None = None  #: while something is asked
+        self.loaded = False  #: whether it has the user's function
+        self.late = False  #: whether it was killed because its time was up
+        self.deaf = False  #: whether it had ended before it could be asked
+        self.unwanted = False  #: whether it was killed because nobody waits for it any more
+        self._data = bytearray()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._watched: int | None = None
+
+    @property
+    def attached(self) -> bool:
+        return self._loop is not None
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let `loop` hear the child."""
+        self._loop = loop
+        loop.add_reader(self._socket, self._hear)
+        if hasattr(os, "pidfd_open"):  # what the worker forked may hold its end of the socket when it is gone
+            self._watched = os.pidfd_open(self._process.pid)
+            loop.add_reader(self._watched, self._hear_last)
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with, a signal's number below zero; None while it lives."""
+        return self._process.returncode
+
+    def ask(self, parts: list[Any], descriptors: Sequence[int] = (), timeout: float = math.inf) -> int:
+        """Begin to send a message, to be answered within `timeout` seconds; return how many bytes are on their way."""
+        loop: Any = self._loop
+        self.reply = loop.create_future()
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+        try:
+            sent = self._socket.sendmsg(parts, rights, socket.MSG_DONTWAIT)
+        except OSError:
+            self.deaf = True
+            self._hang_up()
+            return 0
+        if timeout < math.inf:
+            self._timer = loop.call_later(timeout, self._time_out)
+        return sent
+
+    def send(self, parts: list[Any], sent: int) -> None:
+        """Send all but the first `sent` bytes of a message. Takes as long as the child takes to read it."""
+        with contextlib.suppress(OSError):  # the end of the child is told in another way
+            framing.send(self._socket, parts, sent)
+
+    def forsake(self) -> None:
+        """Note that whoever waited for the reply was cancelled, and the future with it: another may wait in its place."""
+        if self.reply is not None and self._loop is not None:
+            self.reply = self._loop.create_future()
+
+    def kill(self) -> None:
+        """Stop the child, whatever it does."""
+        self._process.kill()
+
+    def detach(self) -> None:
+        """Hear the child no more."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        if not loop.is_closed():
+            loop.remove_reader(self._socket)
+        if self._watched is not None:
+            if not loop.is_closed():
+                loop.remove_reader(self._watched)
+            os.close(self._watched)
+
+    def _hear(self) -> None:
+        try:
+            more = self._socket.recv(max(framing.CHUNK, len(self._data)), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            more = b""
+        if not more:
+            self._hang_up()
+            return
+        self._data += more
+        if len(self._data) >= framing.length(self._data):
+            data, self._data = self._data, bytearray()
+            self._settle(framing.parse(data))
+
+    def _hang_up(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket)
+        self._process.kill()  # if it has not ended, it hears nothing any more
+        if self._watched is None:
+            self._bury()
+
+    def _hear_last(self) -> None:
+        self._hear()  # it may have answered just before
+        self._bury()
+
+    def _bury(self) -> None:
+        self.detach()
+        self.end()  # nothing to wait for
+        self._settle(None)
+
+    def _settle(self, reply: Reply) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        future, self.reply = self.reply, None
+        if future is not None and not future.done():
+            future.set_result(reply)
+
+    def _time_out(self) -> None:
+        self.late = True
+        self._process.kill()
+
+
+def _spawn(sock: socket.socket) -> subprocess.Popen[bytes]:
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001  # as multiprocessing does
+    program = [
+        sys.executable,
+        *flags,
+        "-c",
+        _PROGRAM,
+        str(sock.fileno()),
+        *(path for path in sys.path if type(path) is str),
+    ]
+    # Until it can ignore Ctrl-C it must not hear it; what is blocked here is blocked there.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(program, stdin=subprocess.DEVNULL, pass_fds=[sock.fileno()])  # noqa: S603  # it is ours
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(process: subprocess.Popen[bytes], sock: socket.socket, owner: int) -> None:
+    """Tell a worker to end, wait until it has, and kill it if that takes it too long."""
+    if os.getpid() != owner:
+        process.returncode = 0  # a fork of ours, which has no such child
+        sock.close()
+        return
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)  # closing would not do while a fork of this process has it too
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    sock.close()
