@@ -6,6 +6,7 @@ the event loop, and an exception that does not unpickle breaks a whole process p
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -35,14 +36,18 @@ def answer_plainly(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]
 
 def plain(error: BaseException) -> BaseException:
     """Return `error`, or one that says the same and does pickle; where it was raised is in a note."""
-    let_go(error)
+    with contextlib.suppress(Exception):  # the user's class may be frozen
+        let_go(error)
+        if error.__cause__ is not None:
+            let_go(error.__cause__)
     trace = "".join(traceback.format_exception(error)) if error.__traceback__ or error.__cause__ else ""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
     except Exception:  # noqa: BLE001
         error = RuntimeError(f"the batch function raised a {type(error).__name__} that does not pickle")
     if trace:  # else it was never raised, or by asyncbatch itself
-        error.add_note(f"in the worker:\n{trace}")
+        with contextlib.suppress(Exception):  # as above
+            error.add_note(f"in the worker:\n{trace}")
     return error
 
 

@@ -25,7 +25,8 @@ class Block:
 
     def __init__(self, number: int, size: int) -> None:
         self.number, self.size = number, size
-        self.descriptor: int | None = os.memfd_create("asyncbatch")
+        self.descriptor: int | None = None
+        self.descriptor = os.memfd_create("asyncbatch")
         try:
             os.posix_fallocate(self.descriptor, 0, size)  # else it is a bus error, later, that tells of too little memory
             self.memory = memoryview(mmap.mmap(self.descriptor, size, flags=_FLAGS))

@@ -62,13 +62,15 @@ class Cargo:
         return self._arena.dropped()
 
     def _block(self, size: int, room: int) -> Block | None:
+        if not self._arena.limit:
+            return None
         try:
             block = self._arena.take(packing.aligned(size) + room) or self._arena.take(size)
         except (OSError, AttributeError) as error:
             self._arena.limit = 0
             self._warn(f"there is no memory to share ({error})")
             return None
-        if block is None and self._arena.limit:
+        if block is None:
             self._warn(f"a batch of {size} bytes finds no room in its arena of {self._arena.limit}")
         return block
 

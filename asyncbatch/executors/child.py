@@ -25,6 +25,7 @@ __all__ = ("Child", "Reply")
 Reply: TypeAlias = framing.Message | None
 """What the worker said; None if it ended instead."""
 
+_LONG = 1e6  # seconds; that there is a time at all lets a thread wait on a socket on which the loop must not
 _PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from asyncbatch.executors.worker import main; main(int(sys.argv[1]))"
 
 
@@ -33,6 +34,7 @@ class Child:
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
         with theirs:
             self._process = _spawn(theirs)
         # Also at the end of the interpreter, for those that nobody closes.
@@ -40,7 +42,7 @@ class Child:
         self.reply: asyncio.Future[Reply] | None = None  #: while something is asked
         self.loaded = False  #: whether it has the user's function
         self.late = False  #: whether it was killed because its time was up
-        self.deaf = False  #: whether it had ended before it could be asked
+        self.deaf = False  #: whether it ended before it heard what it was asked
         self.unwanted = False  #: whether it was killed because nobody waits for it any more
         self._data = bytearray()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,7 +72,7 @@ class Child:
         self.reply = loop.create_future()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
         try:
-            sent = self._socket.sendmsg(parts, rights, socket.MSG_DONTWAIT)
+            sent = self._socket.sendmsg(parts, rights)
         except OSError:
             self.deaf = True
             self._hang_up()
@@ -82,7 +84,9 @@ class Child:
     def send(self, parts: list[Any], sent: int) -> None:
         """Send all but the first `sent` bytes of a message. Takes as long as the child takes to read it."""
         with contextlib.suppress(OSError):  # the end of the child is told in another way
-            framing.send(self._socket, parts, sent)
+            with self._socket.dup() as waiting:
+                waiting.settimeout(_LONG)
+                framing.send(waiting, parts, sent)
 
     def forsake(self) -> None:
         """Note that whoever waited for the reply was cancelled, and the future with it: another may wait in its place."""
@@ -109,11 +113,11 @@ class Child:
 
     def _hear(self) -> None:
         try:
-            more = self._socket.recv(max(framing.CHUNK, len(self._data)), socket.MSG_DONTWAIT)
+            more = self._socket.recv(max(framing.CHUNK, len(self._data)))
         except BlockingIOError:
             return
         except OSError:
-            more = b""
+            more, self.deaf = b"", True  # reset: it ended before it read all that was sent
         if not more:
             self._hang_up()
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -51,7 +52,7 @@ def _main_can_be_imported() -> bool:
     main = sys.modules["__main__"]
     if main.__spec__ is not None:  # `python -m`; importing a package's __main__ would run it
         return not main.__spec__.name.endswith("__main__")
-    return getattr(main, "__file__", None) is not None
+    return os.path.isfile(getattr(main, "__file__", None) or "")  # noqa: PTH113  # "<stdin>" for one
 
 
 class _Nameless(TypeError):

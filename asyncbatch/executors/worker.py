@@ -93,9 +93,12 @@ class Worker:
             header = "failed", type(outcome).__name__, getattr(outcome, "__notes__", [])
             outcome = header, pickle.dumps(outcome)
         framing.send(self._sock, framing.frame(*outcome))
-        # What was computed is let go of once the answer is on its way, or once it is known to have arrived.
-        if not ok or outcome[0][1:2] != ("whole",):
-            self._outputs = None
+        # What was worked out is let go of once the answer is on its way; if that may not unpickle, with the next question.
+        match outcome[0]:
+            case "done", ("whole", *_), *_:
+                pass
+            case _:
+                self._outputs = None
 
     def _load(self, reference: memoryview, _: list[int], setup: dict[str, Any]) -> tuple[Any, bytes]:
         self._name = setup["batcher"]
