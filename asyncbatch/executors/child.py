@@ -83,10 +83,10 @@ class Child:
 
     def send(self, parts: list[Any], sent: int) -> None:
         """Send all but the first `sent` bytes of a message. Takes as long as the child takes to read it."""
-        with contextlib.suppress(OSError):  # the end of the child is told in another way
-            with self._socket.dup() as waiting:
-                waiting.settimeout(_LONG)
-                framing.send(waiting, parts, sent)
+        # The end of the child is told in another way.
+        with contextlib.suppress(OSError), self._socket.dup() as waiting:
+            waiting.settimeout(_LONG)
+            framing.send(waiting, parts, sent)
 
     def forsake(self) -> None:
         """Note that whoever waited for the reply was cancelled, and the future with it: another may wait in its place."""

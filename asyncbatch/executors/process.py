@@ -20,7 +20,7 @@ from asyncbatch.function import is_class
 from . import framing, packing
 from .answers import refuse_async
 from .cargo import LARGE, Cargo
-from .child import Child
+from .child import Child, Reply
 from .references import refer, refuse_nameless
 from .worker import starting
 
@@ -117,7 +117,7 @@ class ProcessSlot:
                 await self._load(child)
             else:
                 with contextlib.suppress(WorkerLost):  # nobody's batch
-                    await self._answer(child)
+                    await self._answer(child, child.reply)
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:  # noqa: ARG002  # it is not that process's
         retries = self._settings.retries
@@ -179,7 +179,8 @@ class ProcessSlot:
         if not child.attached:
             child.attach(asyncio.get_running_loop())
         # It may have been asked by one who was cancelled.
-        header, body = await (self._ask(child, *self._question) if child.reply is None else self._answer(child))
+        asked = child.reply
+        header, body = await (self._ask(child, *self._question) if asked is None else self._answer(child, asked))
         if header[0] == "failed":
             raise _error(header, body)
         child.loaded = True
@@ -218,13 +219,14 @@ class ProcessSlot:
         else:
             sent = child.ask(parts, (block.descriptor,), self._timeout(child))
             block.handed_over()
+        reply = child.reply  # which may be there by the time that all is sent
         if not child.deaf and sent < sum(map(len, parts)):
             await self._in_thread(child.send, parts, sent)
-        return await self._answer(child)
+        return await self._answer(child, reply)
 
-    async def _answer(self, child: Child) -> framing.Message:
+    async def _answer(self, child: Child, future: asyncio.Future[Reply] | None) -> framing.Message:
         try:
-            reply = None if child.reply is None else await child.reply
+            reply = None if future is None else await future
         except asyncio.CancelledError:
             child.forsake()
             raise
