@@ -11,11 +11,9 @@ from .arena import Arena
 if TYPE_CHECKING:
     from .arena import Block
 
-__all__ = ("LARGE", "Cargo")
+__all__ = ("Cargo",)
 
-LARGE = 1 << 20
-"""Bytes that take so long to copy, some hundred microseconds, that an event loop has better things to do."""
-
+_LARGE = 1 << 20  # bytes that take some hundred microseconds to copy: an event loop has better things to do
 _SMALL = 1 << 15  # bytes up to which a message is the better place
 
 
@@ -28,6 +26,10 @@ class Cargo:
         self._room: int | None = None  # what the largest results so far took behind the items
         self._warned = False
 
+    def is_long_to_load(self, packed: packing.Packed) -> bool:
+        """Whether `load` takes so long that it had better be done elsewhere than on the loop."""
+        return max(packed.size, self._room or 0) > _LARGE
+
     def load(self, packed: packing.Packed) -> tuple[Block | None, Any]:
         """Write a batch to a block with room for its results, or to what the message is to hold; return both."""
         room = packed.size if self._room is None else self._room
@@ -36,10 +38,10 @@ class Cargo:
         packed.write(body if block is None else block.memory[: packed.size])
         return block, body
 
-    def copies(self, header: Any) -> bool:
-        """Whether `unload` will copy so much that it had better be done elsewhere than on the loop."""
+    def is_long_to_unload(self, header: Any) -> bool:
+        """Whether `unload` takes so long: whether it copies much."""
         _, _, offset, size, _ = header
-        return offset is not None and size > LARGE and self._arena.crowded
+        return offset is not None and size > _LARGE and self._arena.crowded
 
     def unload(self, header: Any, body: memoryview, block: Block | None) -> list[Any]:
         """Return the results. Raises `packing.Garbled` if they do not unpickle.

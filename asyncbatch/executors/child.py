@@ -57,7 +57,8 @@ class Child:
         """Let `loop` hear the child."""
         self._loop = loop
         loop.add_reader(self._socket, self._hear)
-        if hasattr(os, "pidfd_open"):  # what the worker forked may hold its end of the socket when it is gone
+        with contextlib.suppress(AttributeError, OSError):  # not every system has it
+            # What the worker forked may hold its end of the socket when it is gone, so there is more to watch than that.
             self._watched = os.pidfd_open(self._process.pid)
             loop.add_reader(self._watched, self._hear_last)
 
@@ -117,7 +118,7 @@ class Child:
         except BlockingIOError:
             return
         except OSError:
-            more, self.deaf = b"", True  # reset: it ended before it read all that was sent
+            more, self.deaf = b"", not self.late  # reset: it ended before it read all that was sent
         if not more:
             self._hang_up()
             return

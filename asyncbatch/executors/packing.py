@@ -10,6 +10,7 @@ The bytes are written once, straight to where the other side reads them. There a
 from __future__ import annotations
 
 import math
+import operator
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -68,7 +69,7 @@ class Rows(list[Any]):
     @property
     def array(self) -> Any:
         """The one array; None once the list was changed."""
-        same = len(self) == len(self._rows) and all(ours is theirs for ours, theirs in zip(self, self._rows, strict=True))
+        same = len(self) == len(self._rows) and all(map(operator.is_, self, self._rows))
         return self._array if same else None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:  # numpy's protocol
@@ -119,10 +120,12 @@ def _pack_rows(values: Any) -> Packed | None:
     first = values[0]
     if type(first) is not np.ndarray or not first.ndim or first.dtype.kind not in _PLAIN_KINDS:
         return None
-    shape, dtype = first.shape, first.dtype
-    if not all(type(each) is np.ndarray and each.shape == shape and each.dtype == dtype for each in values):
+    size = len(values)
+    if len(set(map(type, values))) > 1 or [each.dtype for each in values].count(first.dtype) < size:
         return None
-    return _pack_array(values, (len(values), *shape), _stack, dtype)
+    if [each.shape for each in values].count(first.shape) < size:
+        return None
+    return _pack_array(values, (size, *first.shape), _stack, first.dtype)
 
 
 def _stack(out: Any, rows: Any) -> None:

@@ -19,7 +19,7 @@ from asyncbatch.function import is_class
 
 from . import framing, packing
 from .answers import refuse_async
-from .cargo import LARGE, Cargo
+from .cargo import Cargo
 from .child import Child, Reply
 from .references import refer, refuse_nameless
 from .worker import starting
@@ -97,20 +97,16 @@ class ProcessSlot:
     @property
     def available(self) -> bool:
         child = self._child
-        return (
-            child is not None
-            and child.loaded
-            and child.reply is None
-            and child.exit_code is None
-            and (self._job is None or self._job.done())
-        )
+        if child is None or not child.loaded or child.exit_code is not None:
+            return False
+        return child.reply is None and self._job is None
 
     async def prepare(self) -> None:
         """Wait for work whose awaiter was cancelled, replace a worker that was lost, let a new one build the class."""
         while not self.available:
-            child = self._child
-            if self._job is not None and not self._job.done():
-                await asyncio.wait([asyncio.wrap_future(self._job)])
+            child, job = self._child, self._job
+            if job is not None:
+                await asyncio.wait([asyncio.wrap_future(job)])
             elif child is None or child.exit_code is not None:
                 await self._replace()
             elif not child.loaded:
@@ -191,7 +187,7 @@ class ProcessSlot:
         cargo, packed = self._cargo, packing.pack(items)
         while True:
             load = functools.partial(cargo.load, packed)
-            block, body = await self._in_thread(load) if packed.size > LARGE else load()
+            block, body = await self._in_thread(load) if cargo.is_long_to_load(packed) else load()
             place = None if block is None else (block.number, block.size)
             question = "run", packed.description, place, packed.size, cargo.dropped()
             header, body = await self._ask(child, question, body, block)
@@ -207,7 +203,7 @@ class ProcessSlot:
         if header[0] == "failed":
             raise _error(header, body)
         unload = functools.partial(self._cargo.unload, header, body, block)
-        return await self._in_thread(unload) if self._cargo.copies(header) else unload()
+        return await self._in_thread(unload) if self._cargo.is_long_to_unload(header) else unload()
 
     # Waiting.
 
@@ -237,11 +233,11 @@ class ProcessSlot:
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
         """Run `call` where it does not hold up the loop; the slot is taken until it ends, whoever waits for it."""
         self._job = job = self._thread.submit(call, *args)
-        try:
-            return await asyncio.wrap_future(job)
-        finally:
-            if job.done():
-                self._job = None  # nothing of the batch is kept
+        job.add_done_callback(self._came_back)
+        return await asyncio.wrap_future(job)
+
+    def _came_back(self, _: object) -> None:
+        self._job = None  # nothing of the batch is kept
 
     def _timeout(self, child: Child) -> float:
         return self._settings.timeout if child.loaded else math.inf
