@@ -66,7 +66,9 @@ def arguments() -> argparse.Namespace:
 def table(found: dict[str, Any]) -> str:
     blocks = [_case(title, found["trips"][case]) for case, title in TITLES.items()]
     speedups = [f"{name:18} x{values['ratio']:.2f}" for name, values in found["speedup"].items()]
-    return "\n\n".join([*blocks, "\n".join(["two workers, a function that only computes: batches done where one does 1", *speedups])])
+    return "\n\n".join(
+        [*blocks, "\n".join(["two workers, a function that only computes: batches done where one does 1", *speedups])]
+    )
 
 
 def _case(title: str, trips: dict[str, dict[str, float]]) -> str:

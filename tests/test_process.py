@@ -410,7 +410,7 @@ async def test_a_batch_larger_than_the_arena_goes_another_way_with_a_warning():
     async with running(doubled_list, ProcessExecutor(arena=1 << 20), max_batch_size=64) as batcher:
         with pytest.warns(RuntimeWarning, match="3200000 bytes.*arena"):
             assert same(items, await outcome(batcher.map(items)))
-        with warnings.catch_warnings(action="error") if sys.version_info >= (3, 11) else contextlib.nullcontext():
+        with warnings.catch_warnings(action="error"):
             assert same(items, await outcome(batcher.map(items)))
         assert same(items[:1], await outcome(batcher.map(items[:1])))
 
@@ -590,6 +590,25 @@ async def test_past_the_budget_callers_are_told_at_once(monkeypatch):
         monkeypatch.setattr(process_room, "_WINDOW", 0.0)  # time passes
         await outcome(batcher("one more may be told what was known when it came"))
         assert isinstance(await outcome(batcher("live")), int)
+
+
+async def test_whoever_is_killed_whenever_every_caller_has_an_outcome(monkeypatch):
+    """Workers are killed while they start, while they have nothing to do, and with batches of all sizes on their way."""
+
+    async def caller(number):
+        for turn in range(12):
+            item = np.full((1, 100, 200_000)[turn % 3], number * 100.0 + turn)
+            answer = await outcome(batcher(item))
+            assert isinstance(answer, WorkerLost) or same(item, answer)
+            if turn == number:  # a different moment for each
+                for pid in children():
+                    os.kill(int(pid), signal.SIGKILL)
+
+    monkeypatch.setattr(process_room, "_BACKOFF", 0.0)
+    async with running(identity, ProcessExecutor(workers=2, restarts=1000), max_batch_size=3) as batcher:
+        await asyncio.gather(*[caller(number) for number in range(8)])
+        counts = batcher.statistics()
+        assert counts.submitted == counts.succeeded + counts.failed == 8 * 12
 
 
 async def test_a_class_that_ends_its_worker_fails_its_callers_within_the_budget():
@@ -873,6 +892,17 @@ def test_ctrl_c_stops_everything_once_and_says_nothing_more(tmp_path):
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         out, err = process.communicate(timeout=60)
     assert (out, err, process.returncode) == ("interrupted\n", "", 0)
+    assert ended(pid)
+
+
+def test_ctrl_c_stops_a_batch_that_may_be_stopped(gate, tmp_path):
+    text = BUSY.replace("NAME", gate.name).replace('"process"', "asyncbatch.ProcessExecutor(stoppable=True)")
+    with start(tmp_path, text.replace("import asyncio,", "import asyncbatch, asyncio,")) as process:
+        pid = int(process.stdout.readline())
+        assert select.select([gate._fds[0]], [], [], 60)[0]
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (out, err.splitlines()[-1]) == ("", "KeyboardInterrupt")
     assert ended(pid)
 
 

@@ -13,7 +13,17 @@ from collections.abc import AsyncIterator, Sequence
 from typing import assert_type
 
 import asyncbatch.sync
-from asyncbatch import Batcher, EarliestDeadline, Fifo, InlineExecutor, Outlook, Statistics, ThreadExecutor, batched
+from asyncbatch import (
+    Batcher,
+    EarliestDeadline,
+    Fifo,
+    InlineExecutor,
+    Outlook,
+    ProcessExecutor,
+    Statistics,
+    ThreadExecutor,
+    batched,
+)
 from asyncbatch.decorator import Batched
 from asyncbatch.metrics.events import Event
 
@@ -107,6 +117,7 @@ def settings(pool: concurrent.futures.Executor) -> None:
     )
     Batcher(lengths, queue=EarliestDeadline(), executor="thread")
     Batcher(async_lengths, executor=InlineExecutor(concurrency=4))
+    Batcher(lengths, executor=ProcessExecutor(workers=2, timeout=1.5, retries=1))
     Batcher(lengths, executor=pool)
 
     Batcher(lengths, max_size=8)  # type: ignore[call-arg]

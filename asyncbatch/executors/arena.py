@@ -15,9 +15,6 @@ __all__ = ("Arena", "Block", "Mirror")
 
 _SMALLEST = 1 << 20
 _HELD = 8  # blocks, of which each is an open file in both processes
-_FLAGS = mmap.MAP_SHARED | getattr(
-    mmap, "MAP_POPULATE", 0
-)  # touching each page for the first time costs as much as using it
 
 
 class Block:
@@ -29,7 +26,7 @@ class Block:
         self.descriptor = os.memfd_create("asyncbatch")
         try:
             os.posix_fallocate(self.descriptor, 0, size)  # else it is a bus error, later, that tells of too little memory
-            self.memory = memoryview(mmap.mmap(self.descriptor, size, flags=_FLAGS))
+            self.memory = _mapped(self.descriptor, size)
         except BaseException:
             self.handed_over()
             raise
@@ -110,10 +107,15 @@ class Mirror:
     def get(self, number: int, size: int, descriptors: list[int]) -> memoryview:
         """Return a block, which comes with its descriptor the first time."""
         for descriptor in descriptors:
-            self._blocks[number] = memoryview(mmap.mmap(descriptor, size, flags=_FLAGS))
+            self._blocks[number] = _mapped(descriptor, size)
             os.close(descriptor)
         return self._blocks[number]
 
     def drop(self, numbers: list[int]) -> None:
         for number in numbers:
             self._blocks.pop(number, None)
+
+
+def _mapped(descriptor: int, size: int) -> memoryview:
+    # Populated, as touching each page for the first time costs as much as using it. Not every system has both flags.
+    return memoryview(mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)))

@@ -69,8 +69,10 @@ class Child:
 
     def ask(self, parts: list[Any], descriptors: Sequence[int] = (), timeout: float = math.inf) -> int:
         """Begin to send a message, to be answered within `timeout` seconds; return how many bytes are on their way."""
-        loop: Any = self._loop
-        self.reply = loop.create_future()
+        if self._loop is None:  # it ended while the question was thought out
+            self.deaf = True
+            return 0
+        self.reply = self._loop.create_future()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
         try:
             sent = self._socket.sendmsg(parts, rights)
@@ -79,7 +81,7 @@ class Child:
             self._hang_up()
             return 0
         if timeout < math.inf:
-            self._timer = loop.call_later(timeout, self._time_out)
+            self._timer = self._loop.call_later(timeout, self._time_out)
         return sent
 
     def send(self, parts: list[Any], sent: int) -> None:

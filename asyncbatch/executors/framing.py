@@ -19,7 +19,6 @@ Message: TypeAlias = tuple[Any, memoryview]
 CHUNK = 1 << 14
 """Bytes to read at first: most messages are shorter, and memory for longer ones costs more than to read them."""
 
-_RIGHTS = socket.CMSG_SPACE(array("i").itemsize)
 _HEAD = struct.Struct("<IQ")
 
 
@@ -54,7 +53,7 @@ def send(sock: socket.socket, parts: list[Any], sent: int = 0) -> None:
 
 def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
     """Wait for a message, with the file descriptors that came with it; None when there will be none."""
-    first, rights, _, _ = sock.recvmsg(CHUNK, _RIGHTS)
+    first, rights, _, _ = sock.recvmsg(CHUNK, socket.CMSG_SPACE(array("i").itemsize))
     data = bytearray(first)
     while len(data) < (end := length(data)):
         more = sock.recv(max(CHUNK, end - len(data)))

@@ -65,7 +65,9 @@ class ProcessExecutor:
             parameters.whole(name, getattr(self, name))
 
     def accept(self, function: Callable[..., Any]) -> None:
-        """Raise `TypeError` if `function` cannot run here."""
+        """Raise `TypeError` if `function` cannot run here, `NotImplementedError` if nothing can."""
+        if sys.platform == "win32":
+            raise NotImplementedError("ProcessExecutor needs a Unix system; write executor=ProcessPoolExecutor(2)")
         refuse_async(function, "a worker process")
         refuse_nameless(function)
 
