@@ -156,10 +156,17 @@ def _unpack_rows(memory: Any, copy: bool, dtype: str, shape: tuple[int, ...]) ->
 
 
 def _pack_whole(values: Any) -> Packed | None:
-    buffers: list[pickle.PickleBuffer] = []
+    buffers: list[memoryview] = []
+
+    def beside(buffer: pickle.PickleBuffer) -> bool:
+        part = buffer.raw()
+        if short := len(part) < _LONG:  # it is cheaper in the pickle
+            return short
+        buffers.append(part)
+        return False
+
     try:
-        data = pickle.dumps(values, 5, buffer_callback=buffers.append)
-        return _pack_parts("whole", [[data, *[buffer.raw() for buffer in buffers]]])
+        return _pack_parts("whole", [[pickle.dumps(values, 5, buffer_callback=beside), *buffers]])
     except Exception:  # noqa: BLE001  # the user's own ways of pickling may raise anything
         return None
 

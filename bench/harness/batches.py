@@ -12,7 +12,9 @@ def same(items: list[Any]) -> list[Any]:
 
 
 def double(items: Any) -> Any:
-    return np.asarray(items) * 2
+    array = np.asarray(items)
+    array *= 2
+    return array
 
 
 def compute(items: list[int]) -> list[int]:
