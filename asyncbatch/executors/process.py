@@ -21,7 +21,7 @@ from . import framing, packing
 from .answers import refuse_async
 from .cargo import Cargo
 from .child import Child, Reply
-from .references import refer, refuse_nameless
+from .references import main_module, refer, refuse_nameless
 from .worker import starting
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class ProcessExecutor:
                 "write `if __name__ == '__main__':` above it, here most likely above `asyncio.run(main())`"
             )
         reference = refer(function)
-        setup = {"batcher": name, "build": is_class(function), "main": _main_module(), "numpy": "numpy" in sys.modules}
+        setup = {"batcher": name, "build": is_class(function), "main": main_module(), "numpy": "numpy" in sys.modules}
         return [ProcessSlot(self, name, setup, reference) for _ in range(self.workers)]
 
 
@@ -258,15 +258,3 @@ def _error(header: Any, body: memoryview) -> BaseException:
         for note in notes:
             error.add_note(note)
     return error
-
-
-def _main_module() -> dict[str, Any]:
-    """Return what a worker needs to know to import the main module, in the words of `multiprocessing.spawn`."""
-    main = sys.modules["__main__"]
-    sys.modules.setdefault("__mp_main__", main)  # what a worker calls it
-    setup: dict[str, Any] = {"sys_argv": sys.argv}
-    if main.__spec__ is not None:
-        setup["init_main_from_name"] = main.__spec__.name
-    elif getattr(main, "__file__", None) is not None:
-        setup["init_main_from_path"] = str(main.__file__)
-    return setup

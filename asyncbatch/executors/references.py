@@ -1,4 +1,4 @@
-"""References: how a worker process is told of the user's function. By name, as pickle does; nothing of its code travels."""
+"""References: how a worker process is told of the user's function: by name, as pickle does, and where names come from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncbatch.function import name_of
 
-__all__ = ("refer", "refuse_nameless")
+__all__ = ("main_module", "refer", "refuse_nameless")
 
 
 def refer(function: Callable[..., Any]) -> bytes:
@@ -53,6 +53,18 @@ def _main_can_be_imported() -> bool:
     if main.__spec__ is not None:  # `python -m`; importing a package's __main__ would run it
         return not main.__spec__.name.endswith("__main__")
     return os.path.isfile(getattr(main, "__file__", None) or "")  # noqa: PTH113  # "<stdin>" for one
+
+
+def main_module() -> dict[str, Any]:
+    """Return what a worker needs to know to import the main module, in the words of `multiprocessing.spawn`."""
+    main = sys.modules["__main__"]
+    sys.modules.setdefault("__mp_main__", main)  # what a worker calls it
+    setup: dict[str, Any] = {"sys_argv": sys.argv}
+    if main.__spec__ is not None:
+        setup["init_main_from_name"] = main.__spec__.name
+    elif _main_can_be_imported():
+        setup["init_main_from_path"] = main.__file__
+    return setup
 
 
 class _Nameless(TypeError):
