@@ -408,7 +408,7 @@ async def test_the_arena_grows_with_the_batches():
 async def test_a_batch_larger_than_the_arena_goes_another_way_with_a_warning():
     items = [np.full(100_000, number, "f8") for number in range(4)]
     async with running(doubled_list, ProcessExecutor(arena=1 << 20), max_batch_size=64) as batcher:
-        with pytest.warns(RuntimeWarning, match="3200000 bytes.*arena"):
+        with pytest.warns(RuntimeWarning, match="3200000 bytes of a batch.*arena"):
             assert same(items, await outcome(batcher.map(items)))
         with warnings.catch_warnings(action="error"):
             assert same(items, await outcome(batcher.map(items)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from . import packing
+from . import framing, packing
 from .arena import Arena
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Cargo:
         """Write a batch to a block with room for its results, or to what the message is to hold; return both."""
         room = packed.size if self._room is None else self._room
         block = self._block(packed.size, room) if packed.size + room > _SMALL else None
-        body = bytearray(packed.size if block is None else 0)
+        body = framing.room_for(packed.size if block is None else 0)
         packed.write(body if block is None else block.memory[: packed.size])
         return block, body
 
@@ -67,13 +67,14 @@ class Cargo:
         if not self._arena.limit:
             return None
         try:
-            block = self._arena.take(packing.aligned(size) + room) or self._arena.take(size)
+            block = self._arena.take(packing.aligned(size) + room)
+            if block is None:
+                self._warn(f"{size} bytes of a batch and {room} of results find no room in an arena of {self._arena.limit}")
+                block = self._arena.take(size)
         except (OSError, AttributeError) as error:
             self._arena.limit = 0
             self._warn(f"there is no memory to share ({error})")
             return None
-        if block is None:
-            self._warn(f"a batch of {size} bytes finds no room in its arena of {self._arena.limit}")
         return block
 
     def _warn(self, what: str) -> None:

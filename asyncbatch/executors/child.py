@@ -44,7 +44,7 @@ class Child:
         self.late = False  #: whether it was killed because its time was up
         self.deaf = False  #: whether it ended before it heard what it was asked
         self.unwanted = False  #: whether it was killed because nobody waits for it any more
-        self._data = bytearray()
+        self._inbox = framing.Inbox()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watched: int | None = None
@@ -116,18 +116,15 @@ class Child:
 
     def _hear(self) -> None:
         try:
-            more = self._socket.recv(max(framing.CHUNK, len(self._data)))
+            size = self._socket.recv_into(self._inbox.room)
         except BlockingIOError:
             return
         except OSError:
-            more, self.deaf = b"", not self.late  # reset: it ended before it read all that was sent
-        if not more:
+            size, self.deaf = 0, not self.late  # reset: it ended before it read all that was sent
+        if not size:
             self._hang_up()
-            return
-        self._data += more
-        if len(self._data) >= framing.length(self._data):
-            data, self._data = self._data, bytearray()
-            self._settle(framing.parse(data))
+        elif (message := self._inbox.took(size)) is not None:
+            self._settle(message)
 
     def _hang_up(self) -> None:
         if self._loop is not None:

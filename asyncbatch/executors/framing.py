@@ -5,20 +5,21 @@ length of the header, length of the body | header, pickled | body
 
 from __future__ import annotations
 
+import mmap
 import pickle
 import socket
 import struct
 from array import array
 from typing import Any, TypeAlias
 
-__all__ = ("CHUNK", "Message", "frame", "length", "parse", "receive", "send")
+__all__ = ("Inbox", "Message", "frame", "receive", "room_for", "send")
 
 Message: TypeAlias = tuple[Any, memoryview]
 """The header, and the body, which is writable and nobody else's."""
 
-CHUNK = 1 << 14
-"""Bytes to read at first: most messages are shorter, and memory for longer ones costs more than to read them."""
-
+_FIRST = 1 << 14  # bytes to read at first: most messages are shorter
+_CHUNK = 1 << 18
+_LARGE = 1 << 20
 _HEAD = struct.Struct("<IQ")
 
 
@@ -28,16 +29,43 @@ def frame(header: Any, body: Any = b"") -> list[Any]:
     return [_HEAD.pack(len(data), len(body)) + data, body]
 
 
-def length(data: bytes | bytearray) -> int:
-    """Return how long the message is that begins with `data`, as far as that can be told yet."""
-    return _HEAD.size + sum(_HEAD.unpack_from(data)) if len(data) >= _HEAD.size else _HEAD.size
+def room_for(size: int) -> memoryview:
+    """Return as much memory, to be written to. Where zeroing it takes long, the system does so as it is used."""
+    return memoryview(
+        bytearray(size) if size < _LARGE else mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    )
 
 
-def parse(data: bytearray) -> Message:
-    """Take a whole message apart."""
-    header, _ = _HEAD.unpack_from(data)
-    whole = memoryview(data)
-    return pickle.loads(whole[_HEAD.size : _HEAD.size + header]), whole[_HEAD.size + header :]  # noqa: S301  # our own
+class Inbox:
+    """What of a message is there. One at a time, as nobody asks before the last question is answered."""
+
+    def __init__(self) -> None:
+        self._memory, self._filled = room_for(_FIRST), 0
+
+    @property
+    def room(self) -> memoryview:
+        """Where to read what comes next, of which no more is taken at once than an event loop has time for."""
+        return self._memory[self._filled : self._filled + _CHUNK]
+
+    def took(self, size: int) -> Message | None:
+        """Note that `size` more bytes are there; return the message once it is whole."""
+        self._filled += size
+        if self._filled < _HEAD.size:
+            return None
+        header, body = _HEAD.unpack_from(self._memory)
+        end = _HEAD.size + header + body
+        if self._filled < end:
+            self._make_room(end)
+            return None
+        whole = self._memory[_HEAD.size : end]
+        self._memory, self._filled = room_for(_FIRST), 0
+        return pickle.loads(whole[:header]), whole[header:]  # noqa: S301  # from our own other half
+
+    def _make_room(self, size: int) -> None:
+        if len(self._memory) < size:
+            larger = room_for(size)
+            larger[: self._filled] = self._memory[: self._filled]
+            self._memory = larger
 
 
 def send(sock: socket.socket, parts: list[Any], sent: int = 0) -> None:
@@ -51,13 +79,14 @@ def send(sock: socket.socket, parts: list[Any], sent: int = 0) -> None:
             sock.sendall(memoryview(part)[skip:])
 
 
-def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
+def receive(sock: socket.socket, inbox: Inbox) -> tuple[Message, list[int]] | None:
     """Wait for a message, with the file descriptors that came with it; None when there will be none."""
-    first, rights, _, _ = sock.recvmsg(CHUNK, socket.CMSG_SPACE(array("i").itemsize))
-    data = bytearray(first)
-    while len(data) < (end := length(data)):
-        more = sock.recv(max(CHUNK, end - len(data)))
-        if not more:
+    descriptors = array("i")
+    while True:
+        size, rights, _, _ = sock.recvmsg_into([inbox.room], socket.CMSG_SPACE(descriptors.itemsize))
+        for _, _, packed in rights:
+            descriptors.frombytes(packed)
+        if not size:
             return None
-        data += more
-    return parse(data), [each for _, _, packed in rights for each in array("i", packed)]
+        if (message := inbox.took(size)) is not None:
+            return message, descriptors.tolist()

@@ -68,6 +68,7 @@ class Worker:
     def __init__(self, sock: socket.socket) -> None:
         self.busy = False
         self._sock = sock
+        self._process = os.getpid()
         self._blocks = Mirror()
         self._function: Callable[..., Any] | None = None
         self._name = ""
@@ -75,8 +76,9 @@ class Worker:
 
     def serve(self) -> None:
         """Answer questions until there are no more."""
+        inbox = framing.Inbox()
         with contextlib.suppress(ConnectionError):  # the parent is gone, and nobody waits for an answer
-            while (message := framing.receive(self._sock)) is not None:
+            while (message := framing.receive(self._sock, inbox)) is not None:
                 self.busy = True
                 self._answer(*message)
                 self.busy = False
@@ -86,6 +88,8 @@ class Worker:
         (what, *details), body = message
         answers: dict[str, Callable[..., Any]] = {"load": self._load, "run": self._run, "again": self._again}
         ok, outcome = answer_plainly(answers[what], body, descriptors, *details)
+        if os.getpid() != self._process:
+            os._exit(1)  # a fork that the function made and let return: only one of them may answer
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
@@ -156,7 +160,7 @@ def _placed(packed: packing.Packed, memory: memoryview | None, used: int) -> tup
     """Write the results behind the items, if there is room, or into the body of the answer; return the answer."""
     offset, room = _offset(packed, memory, used), packed.size
     if memory is None or offset + packed.size > len(memory):
-        body = bytearray(packed.size)
+        body = framing.room_for(packed.size)
         packed.write(body)
         return ("done", packed.description, None, packed.size, room), body
     if offset < used:  # worked out in place of the items
