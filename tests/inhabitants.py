@@ -298,3 +298,13 @@ def first_pid(name, items):
     if items != [1]:
         wait_at(name)
     return pids(items)
+
+
+def forks_and_lets_both_return(items):
+    return ["fork"] * len(items) if os.fork() == 0 else items
+
+
+def closes_all_files(items):
+    if items == ["close"]:
+        os.closerange(3, 256)
+    return items

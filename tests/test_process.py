@@ -35,6 +35,7 @@ from inhabitants import (
     asked,
     backwards,
     changed,
+    closes_all_files,
     deadly,
     decorated,
     dies_at_first,
@@ -42,6 +43,7 @@ from inhabitants import (
     doubled_list,
     exhausts_memory,
     exits,
+    forks_and_lets_both_return,
     generator,
     identity,
     in_place,
@@ -565,6 +567,19 @@ def test_a_lost_worker_is_noticed_though_a_fork_of_it_lives_on(tmp_path):
         """,
     )
     assert done.stdout.split() == ["9", "True"]
+
+
+async def test_of_a_fork_that_returns_only_one_answers():
+    async with running(forks_and_lets_both_return) as batcher:
+        for item in range(5):
+            assert await outcome(batcher(item)) == item
+
+
+async def test_a_worker_that_closed_its_ears_is_lost(capfd):
+    async with running(closes_all_files) as batcher:
+        assert isinstance(await outcome(batcher("close")), WorkerLost)
+        assert await outcome(batcher(1)) == 1
+    assert "Bad file descriptor" in capfd.readouterr().err
 
 
 async def test_a_batch_that_takes_too_long_is_stopped_with_its_worker(gate):
