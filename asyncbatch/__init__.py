@@ -30,9 +30,10 @@ from .errors import (
     OutputCountMismatch,
     OutputTypeError,
     QueueFull,
+    WorkerLost,
     WouldDeadlock,
 )
-from .executors import FuturesExecutor, InlineExecutor, ThreadExecutor
+from .executors import FuturesExecutor, InlineExecutor, ProcessExecutor, ThreadExecutor
 from .imap import Progress
 from .metrics.statistics import Statistics
 from .policies import Outlook
@@ -66,11 +67,13 @@ __all__ = (
     "OutputCountMismatch",
     "OutputTypeError",
     "Padded",
+    "ProcessExecutor",
     "Progress",
     "QueueFull",
     "Stacked",
     "Statistics",
     "ThreadExecutor",
+    "WorkerLost",
     "WouldDeadlock",
     "batched",
 )

@@ -48,8 +48,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
     - `max_wait` is how long the oldest request may wait for a batch to fill, counted from its arrival, while a slot is
       free: 0 never waits, `math.inf` waits for a full batch or a `flush`. These three can be set at any time.
     - `policy` decides in place of `max_wait`; see `asyncbatch.policies`. `queue` is a discipline, `Fifo()` by default.
-    - `executor` says where the function runs: `"inline"` (the default for async), `"thread"` (for all else), an executor
-      of asyncbatch, or any `concurrent.futures.Executor`.
+    - `executor` says where the function runs: `"inline"` (the default for async), `"thread"` (for all else),
+      `"process"`, an executor of asyncbatch, or any `concurrent.futures.Executor`.
     - `observers` are called with the events of `asyncbatch.metrics.events`.
 
     Raises `TypeError` or `ValueError`, with what to write instead, for parameters that make no sense.

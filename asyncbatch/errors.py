@@ -6,6 +6,7 @@ AsyncBatchError
                 QueueFull(asyncio.QueueFull)    its queue had no room, and its discipline does not wait
                 WouldDeadlock(RuntimeError)     its own function called it with no slot left to answer
     queue       DeadlineExceeded(TimeoutError)  `timeout=` ran out first
+    executor    WorkerLost(RuntimeError)        the process that ran its batch ended, or was stopped
     function    OutputCountMismatch(ValueError) as many results as items were due
                 OutputTypeError(TypeError)      what came back is no sequence of results
                 FunctionFailed(RuntimeError)    it raised something that cannot be handed to several callers
@@ -27,8 +28,12 @@ __all__ = (
     "OutputCountMismatch",
     "OutputTypeError",
     "QueueFull",
+    "WorkerLost",
     "WouldDeadlock",
 )
+
+
+_SIGKILL = 9  # as everywhere; `signal` has no name for it on Windows
 
 
 class AsyncBatchError(Exception):
@@ -93,6 +98,40 @@ class WouldDeadlock(AsyncBatchError, RuntimeError):
 
 class DeadlineExceeded(AsyncBatchError, TimeoutError):
     """Raised when a request's `timeout` runs out before its result is there."""
+
+
+class WorkerLost(AsyncBatchError, RuntimeError):
+    """Raised to a whole batch when its worker ended before it answered, and while no new worker can be had.
+
+    `exit_code` is what the process ended with; `signal` is the number of the signal that killed it. None where there is
+    none. The batch may have run in part; `retries=` of the executor runs it again.
+    """
+
+    def __init__(self, message: str, exit_code: int | None = None, signal: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code, self.signal = exit_code, signal
+
+    @classmethod
+    def ended(cls, name: str, exit_code: int, timeout: float | None, *, loaded: bool) -> WorkerLost:
+        """Return what a batch gets whose worker ended with `exit_code`; `timeout` if that was why it was killed."""
+        worker, while_ = f"a worker of batcher {name!r}", "ran this batch" if loaded else "was being prepared"
+        if timeout is not None:
+            return cls(f"{worker} was killed, as it took longer than timeout={timeout} for this batch", None, -exit_code)
+        if exit_code >= 0:
+            return cls(f"{worker} ended with exit code {exit_code} while it {while_}", exit_code)
+        hint = "; too little memory is what mostly sends this one" if exit_code == -_SIGKILL else ""
+        return cls(f"{worker} was killed by signal {-exit_code} while it {while_}{hint}", None, -exit_code)
+
+    @classmethod
+    def too_often(cls, name: str, times: int, seconds: float) -> WorkerLost:
+        """Return what a batch gets when so many workers were lost within so many seconds that none is started now."""
+        return cls(
+            f"batcher {name!r} lost {times} workers in {seconds:.0f} seconds, so no new one is started for a while; "
+            "find out what ends them, or allow more with ProcessExecutor(restarts=...)"
+        )
+
+    def __reduce__(self) -> tuple[type[WorkerLost], tuple[str, int | None, int | None]]:
+        return type(self), (str(self), self.exit_code, self.signal)
 
 
 class OutputCountMismatch(AsyncBatchError, ValueError):

@@ -7,17 +7,22 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import TypeVar
 
-__all__ = ("amount", "callables", "cost", "count", "instance", "number", "observers", "seconds")
+__all__ = ("amount", "callables", "cost", "count", "instance", "number", "observers", "seconds", "whole")
 
 T = TypeVar("T")
 
 
 def count(name: str, value: object) -> int:
     """Return `value` as an int of at least 1."""
+    return whole(name, value, least=1, example=32)
+
+
+def whole(name: str, value: object, *, least: int = 0, example: int = 3) -> int:
+    """Return `value` as an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number, not {_seen(value)}; write for example {name}=32")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value}; write for example {name}=32")
+        raise TypeError(f"{name} must be a whole number, not {_seen(value)}; write for example {name}={example}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}; write for example {name}={example}")
     return int(value)
 
 

@@ -1,7 +1,8 @@
 """The loops every test runs on, and the gates that no test leaves anything behind.
 
 A test that needs time to pass says `pytestmark = pytest.mark.virtual`, or carries the mark itself: it then runs on virtual
-clocks only. All others run on uvloop as well.
+clocks only. One that waits for other processes says `real`: it runs on real clocks only. All others run on virtual clocks
+and on uvloop.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ def eager_loop() -> asyncio.AbstractEventLoop:
 VIRTUAL = [pytest.param(("asyncio", {"loop_factory": VirtualClockLoop, "debug": True}), id="virtual")]
 if sys.version_info >= (3, 12):
     VIRTUAL.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="eager"))
+PLAIN = [pytest.param(("asyncio", {"debug": True}), id="asyncio")]
 REAL = [pytest.param(("asyncio", {"loop_factory": uvloop.new_event_loop}), id="uvloop")]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual: needs time to pass, so runs on virtual clocks only")
+    config.addinivalue_line("markers", "real: waits for other processes, so runs on real clocks only")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -45,7 +48,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "anyio_backend" in metafunc.fixturenames:
-        loops = VIRTUAL if metafunc.definition.get_closest_marker("virtual") else VIRTUAL + REAL
+        marked = metafunc.definition.get_closest_marker
+        loops = VIRTUAL if marked("virtual") else PLAIN + REAL if marked("real") else VIRTUAL + REAL
         metafunc.parametrize("anyio_backend", loops, indirect=True, scope="function")
 
 

@@ -23,7 +23,9 @@ ROOMS = """
     scatter flight
     doorbell lobby intake queues
     policies departures
-    executors.slot executors.inline executors.futures executors
+    executors.slot executors.inline executors.answers executors.futures
+    executors.references executors.packing executors.framing executors.arena executors.cargo
+    executors.worker executors.child executors.process executors
     house resident residents
     lifetime controls imap keywords batcher
     decorator coalesce sync
@@ -33,7 +35,13 @@ ROOMS = """
 """.split()
 
 # What a room may import that is neither ours nor Python's.
-THIRD_PARTIES = {"adapters.arrays": {"numpy"}, "batcher": {"anyio"}, "corpus": {"numpy"}, "demo": {"numpy", "uvloop"}}
+THIRD_PARTIES = {
+    "adapters.arrays": {"numpy"},
+    "batcher": {"anyio"},
+    "corpus": {"numpy"},
+    "demo": {"numpy", "uvloop"},
+    "executors.packing": {"numpy"},
+}
 
 # What a room must not know, whatever the order.
 STRANGERS = {

@@ -169,6 +169,7 @@ def test_the_statistics_hold_every_outcome_and_more():
         ("QueueFull", Exception),
         ("WouldDeadlock", RuntimeError),
         ("DeadlineExceeded", TimeoutError),
+        ("WorkerLost", RuntimeError),
         ("OutputCountMismatch", ValueError),
         ("OutputTypeError", TypeError),
         ("FunctionFailed", RuntimeError),

@@ -23,6 +23,7 @@ from asyncbatch import (
     Isolated,
     Outlook,
     Padded,
+    ProcessExecutor,
     Stacked,
     Statistics,
     ThreadExecutor,
@@ -134,6 +135,7 @@ def settings(pool: concurrent.futures.Executor) -> None:
     )
     Batcher(lengths, queue=EarliestDeadline(), executor="thread")
     Batcher(async_lengths, executor=InlineExecutor(concurrency=4))
+    Batcher(lengths, executor=ProcessExecutor(workers=2, timeout=1.5, retries=1))
     Batcher(lengths, executor=pool)
 
     Batcher(lengths, max_size=8)  # type: ignore[call-arg]

@@ -13,14 +13,15 @@ from asyncbatch.function import is_async
 
 from .futures import FuturesExecutor, ThreadExecutor
 from .inline import InlineExecutor
+from .process import ProcessExecutor
 from .slot import Executor, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Executor", "FuturesExecutor", "InlineExecutor", "Slot", "ThreadExecutor", "resolve")
+__all__ = ("Executor", "FuturesExecutor", "InlineExecutor", "ProcessExecutor", "Slot", "ThreadExecutor", "resolve")
 
-_NAMED: dict[str, Callable[[], Executor]] = {"inline": InlineExecutor, "thread": ThreadExecutor}
+_NAMED: dict[str, Callable[[], Executor]] = {"inline": InlineExecutor, "process": ProcessExecutor, "thread": ThreadExecutor}
 
 
 def resolve(executor: Any, function: Callable[..., Any]) -> Executor:

@@ -1,22 +1,17 @@
-"""Threads, and any `concurrent.futures.Executor`: the function runs elsewhere, and an answer always comes back.
-
-Everything is caught where the function runs and comes back as a value: `StopIteration` cannot be the exception of a
-future, `SystemExit` would end the event loop, and an exception that does not unpickle breaks a whole process pool.
-"""
+"""Threads, and any `concurrent.futures.Executor`: the function runs elsewhere, and an answer always comes back."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import inspect
-import pickle
-import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asyncbatch import parameters
-from asyncbatch.function import is_async, is_class, name_of
+from asyncbatch.function import is_class, name_of
 
+from .answers import answer, answer_plainly, refuse_async
 from .inline import drive
 
 if TYPE_CHECKING:
@@ -41,7 +36,7 @@ class ThreadExecutor:
 
     def accept(self, function: Callable[..., Any]) -> None:
         """Raise `TypeError` if `function` cannot run here."""
-        _refuse_async(function, "a thread")
+        refuse_async(function, "a thread")
 
     @property
     def capacity(self) -> int:
@@ -69,7 +64,7 @@ class FuturesExecutor:
 
     def accept(self, function: Callable[..., Any]) -> None:
         """Raise `TypeError` if `function` cannot run here."""
-        _refuse_async(function, type(self.executor).__name__)
+        refuse_async(function, type(self.executor).__name__)
         if is_class(function):
             raise TypeError(
                 f"{type(self.executor).__name__} cannot keep an instance of {name_of(function)} in each worker; "
@@ -107,9 +102,7 @@ class FuturesSlot:
             await asyncio.wait([asyncio.wrap_future(self._running)])
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
-        call = (
-            (_answer_plainly, self._function, items) if self._in_process else (context.run, _answer, self._function, items)
-        )
+        call = (answer_plainly, self._function, items) if self._in_process else (context.run, answer, self._function, items)
         try:
             ok, outcome = await asyncio.get_running_loop().run_in_executor(self, *call)  # type: ignore[arg-type]
         finally:
@@ -145,7 +138,7 @@ class ThreadSlot(FuturesSlot):
     async def prepare(self) -> None:
         await super().prepare()
         if not self._built:
-            ok, outcome = await asyncio.get_running_loop().run_in_executor(self, _answer, self._function)  # type: ignore[arg-type]
+            ok, outcome = await asyncio.get_running_loop().run_in_executor(self, answer, self._function)  # type: ignore[arg-type]
             if not ok:
                 raise outcome
             self._function, self._built = outcome, True
@@ -153,47 +146,3 @@ class ThreadSlot(FuturesSlot):
     def close(self) -> None:
         super().close()
         self._pool.shutdown(wait=False)
-
-
-def _answer(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
-    try:
-        return True, function(*args)
-    except BaseException as error:  # noqa: BLE001  # see the module's docstring
-        return False, _tame(error)
-
-
-def _answer_plainly(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
-    """The same for another process: exceptions must survive the way back, those among the results too."""
-    ok, outcome = _answer(function, *args)
-    if not ok:
-        return ok, _plain(outcome)
-    if type(outcome) is list:
-        outcome = [_plain(each) if isinstance(each, BaseException) else each for each in outcome]
-    return ok, outcome
-
-
-def _plain(error: BaseException) -> BaseException:
-    raised = error.__traceback__ is not None
-    trace = "".join(traceback.format_exception(error))
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
-    except Exception:  # noqa: BLE001
-        error = RuntimeError(f"the batch function raised a {type(error).__name__} that does not pickle")
-    if raised:
-        error.add_note(f"in the worker:\n{trace}")
-    return error
-
-
-def _tame(error: BaseException) -> Exception:
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        return error
-    tame = RuntimeError(f"the batch function raised {type(error).__name__}")
-    tame.__cause__ = error
-    return tame
-
-
-def _refuse_async(function: Callable[..., Any], where: str) -> None:
-    if is_async(function):
-        raise TypeError(
-            f"{function!r} is async, and {where} cannot run it; leave executor= out, or write executor='inline'"
-        )

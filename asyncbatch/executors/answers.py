@@ -1,0 +1,71 @@
+"""Answers: whatever a function does where it runs, a value comes back from there.
+
+Everything is caught where the function runs: `StopIteration` cannot be the exception of a future, `SystemExit` would end
+the event loop, and an exception that does not unpickle breaks a whole process pool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from asyncbatch.function import is_async
+from asyncbatch.scatter import let_go
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("answer", "answer_plainly", "plain", "refuse_async")
+
+
+def answer(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+    """Return whether `function` returned, and what it returned or raised."""
+    try:
+        return True, function(*args)
+    except BaseException as error:  # noqa: BLE001  # see the module's docstring
+        return False, _tame(error)
+
+
+def answer_plainly(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+    """Do the same for another process: exceptions must survive the way back, those in a list of results too."""
+    ok, outcome = answer(function, *args)
+    if not ok:
+        return ok, plain(outcome)
+    if type(outcome) is list:
+        outcome = [plain(each) if isinstance(each, BaseException) else each for each in outcome]
+    return ok, outcome
+
+
+def plain(error: BaseException) -> BaseException:
+    """Return `error`, or one that says the same and does pickle; where it was raised is in a note."""
+    with contextlib.suppress(Exception):  # the user's class may be frozen
+        let_go(error)
+        if error.__cause__ is not None:
+            let_go(error.__cause__)
+    trace = "".join(traceback.format_exception(error)) if error.__traceback__ or error.__cause__ else ""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    except Exception:  # noqa: BLE001
+        error = RuntimeError(f"the batch function raised a {type(error).__name__} that does not pickle")
+    if trace:  # else it was never raised, or by asyncbatch itself
+        with contextlib.suppress(Exception):  # as above
+            error.add_note(f"in the worker:\n{trace}")
+    return error
+
+
+def refuse_async(function: Callable[..., Any], where: str) -> None:
+    """Raise `TypeError` if `function` is async: `where` says what has no event loop for it."""
+    if is_async(function):
+        raise TypeError(
+            f"{function!r} is async, and {where} cannot run it; leave executor= out, or write executor='inline'"
+        )
+
+
+def _tame(error: BaseException) -> Exception:
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    tame = RuntimeError(f"the batch function raised {type(error).__name__}")
+    tame.__cause__ = error
+    return tame
