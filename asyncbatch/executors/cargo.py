@@ -52,12 +52,12 @@ class Cargo:
         _, description, offset, size, room = header
         self._room = max(self._room or 0, room)
         if offset is None or block is None:
-            return packing.unpack(description, body).values
+            return list(packing.unpack(description, body).values)
         copy = size <= _SMALL or self._arena.crowded
         unpacked = packing.unpack(description, block.memory[offset : offset + size], copy=copy)
         if not copy and unpacked.anchor is not None:
             block.keep_for(unpacked.anchor)
-        return unpacked.values
+        return list(unpacked.values)  # callers need not know in what they lay
 
     def dropped(self) -> list[int]:
         """Return the numbers of the blocks that the worker can let go of, once."""

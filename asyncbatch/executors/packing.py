@@ -23,7 +23,6 @@ __all__ = (
     "Rows",
     "Unpacked",
     "aligned",
-    "as_rows",
     "numpy",
     "pack",
     "pack_each",
@@ -50,12 +49,14 @@ class Packed(NamedTuple):
 
 
 class Unpacked(NamedTuple):
-    """Values that were read. `anchor` lives as long as any of them that lies in the memory they were read from."""
+    """Values that were read, as `Rows` if that is what they are.
+
+    `anchor` lives for as long as any of them that lies in the memory that they were read from.
+    """
 
     values: list[Any]
     errors: dict[int, Exception]  #: those that could not be had; they stand among the values too
     anchor: Any
-    stacked: bool = False  #: whether they are the rows of `anchor`
 
 
 class Rows(list[Any]):
@@ -95,11 +96,6 @@ def unpack(description: Description, memory: Any, *, copy: bool = False) -> Unpa
     """
     way, *details = description
     return _WAYS[way](memory, copy, *details)
-
-
-def as_rows(unpacked: Unpacked) -> list[Any]:
-    """Return the values as `Rows` if that is what they are."""
-    return Rows(unpacked.anchor) if unpacked.stacked else unpacked.values
 
 
 def aligned(offset: int) -> int:
@@ -149,7 +145,7 @@ def _unpack_rows(memory: Any, copy: bool, dtype: str, shape: tuple[int, ...]) ->
     array = numpy().ndarray(shape, dtype, memory)
     if copy:
         array = array.copy()
-    return Unpacked(list(array), {}, array, len(shape) > 1)
+    return Unpacked(Rows(array) if len(shape) > 1 else list(array), {}, array)
 
 
 # All else.

@@ -136,12 +136,11 @@ class Worker:
         return _placed(packing.pack_each(self._outputs), None, 0)
 
     def _results(self, given: packing.Unpacked) -> Any:
-        items = packing.as_rows(given)
         if not given.errors:
-            return self._called(items)
-        good = [item for number, item in enumerate(items) if number not in given.errors]
+            return self._called(given.values)
+        good = [item for number, item in enumerate(given.values) if number not in given.errors]
         outputs = iter(self._called(good) if good else ())
-        return [given.errors[number] if number in given.errors else next(outputs) for number in range(len(items))]
+        return [given.errors[number] if number in given.errors else next(outputs) for number in range(len(given.values))]
 
     def _called(self, items: list[Any]) -> Any:
         expected = len(items)
