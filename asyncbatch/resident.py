@@ -44,6 +44,7 @@ class Resident:
         self._stopwatch = house.stopwatch
         self._began = 0.0
         self._task: Any = None
+        self._flying: Flight | None = None
         self._doze: asyncio.Future[bool] | None = None
         self._due = 0.0  # when that is over, if nothing comes in between
 
@@ -52,9 +53,14 @@ class Resident:
         house, slot, queue = self._house, self.slot, self._queue
         self._task = asyncio.current_task()
         flight: Flight | None = None
+        failure: BaseException | None = None
         try:
-            while True:
+            while not self._is_over():
+                if failure is not None and queue.empty():
+                    await self._arrival()  # the next attempt is made when there is somebody to make it for
                 failure = None if slot.available else await self._prepared()
+                if failure is not None and queue.empty():
+                    continue
                 flight = Flight(house, self._task if slot.cancellable else None)
                 while (doze := self._board(flight)) is not None:
                     await doze
@@ -70,7 +76,7 @@ class Resident:
                 finally:
                     self._arrive(flight)
                 del items, context  # what a resident holds while it waits is kept alive
-                flight = failure = None
+                flight = None
                 if queue.admitted != queue.gone:
                     queue.now = self._time()
                     # A pass for the callers just answered: they may come straight back, and share the next batch.
@@ -87,6 +93,21 @@ class Resident:
             if failure is None:
                 self._house.report_ready(self._stopwatch() - began)
         return failure
+
+    def _is_over(self) -> bool:
+        return self.leaving or (self._departures.closing and self._queue.empty())
+
+    async def _arrival(self) -> None:
+        self._doze = self._queue.doze(1, math.inf)
+        await self._doze
+        self._doze = None
+
+    def give_up(self) -> None:
+        """Stop work that nobody waits for any more, as the batcher closes, if that ends with its slot."""
+        flight = self._flying
+        if flight is not None and not flight.aboard and getattr(self.slot, "ends_with_close", False):
+            flight.stopped = True
+            self._task.cancel()
 
     def _board(self, flight: Flight) -> asyncio.Future[bool] | None:
         """Fill `flight` if a batch may leave now, or the batcher has closed; else return what to wait for."""
@@ -109,7 +130,7 @@ class Resident:
                     flight.depart(now, reason)
                     return None
             more = self._departures.enough()
-        if self.leaving or (queue.admitted == queue.gone and self._departures.closing):
+        if self._is_over():
             return None
         if house.timed:
             house.forget_deadlines()
@@ -121,6 +142,7 @@ class Resident:
         """Return what the function gets, and the context that it runs in."""
         house = self._house
         house.flights.add(flight)
+        self._flying = flight
         if house.timed:
             flight.watch(house.loop)
         if house.observers:
@@ -134,6 +156,7 @@ class Resident:
     def _arrive(self, flight: Flight) -> None:
         house = self._house
         house.flights.discard(flight)
+        self._flying = None
         seconds = self._stopwatch() - self._began
         house.tally.ended(seconds, flight.size)
         if house.observers:

@@ -18,6 +18,7 @@ from .resident import Resident
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from .executors import Slot
     from .policies import Limits
@@ -36,6 +37,7 @@ class Residents:
         self.house = House(name, limits, self._check, **settings)
         self._open_slots = open_slots
         self._all: list[Resident] = []
+        self._closing: set[Future[Any]] = set()  # what slots that were closed still have to do
         self._grow(capacity)
 
     async def ready(self) -> None:
@@ -69,6 +71,13 @@ class Residents:
         self.house.queue.ring_all()
         if wait and (tasks := [each.task for each in leaving if each.task is not None]):
             await asyncio.wait(tasks)
+            await self._closed()
+
+    async def _closed(self) -> None:
+        """Wait until nothing is left of slots that were closed."""
+        while closing := [asyncio.wrap_future(each) for each in tuple(self._closing)]:
+            # Not for ever: a fork of this process that closed its copy of the loop leaves threads no way to wake this one.
+            await asyncio.wait(closing, timeout=0.1)
 
     def _grow(self, more: int) -> None:
         self._all += [Resident(self.house, slot) for slot in self._open_slots(more)]
@@ -77,13 +86,21 @@ class Residents:
 
     def _move_out(self, resident: Resident) -> None:
         self._all.remove(resident)
-        resident.slot.close()
+        self._close(resident)
+
+    def _close(self, resident: Resident) -> None:
+        closing = resident.slot.close()
+        if closing is not None:
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def begin_close(self, *, drain: bool = True) -> None:
         """Let the residents end once nothing waits any more; without `drain` that is now."""
         self.house.departures.closing = True
         if not drain:
             self.house.queue.clear(self.house.too_early, "closed")
+            for resident in self._all:
+                resident.give_up()
         self.house.queue.ring_all()
         if not self._tasks():
             self._release()
@@ -99,6 +116,8 @@ class Residents:
         if tasks := self._tasks():
             self._abort()
             await asyncio.wait(tasks, timeout=0)  # a pass, for those that end when they are cancelled
+        else:
+            await self._closed()
 
     def abandon(self) -> None:
         """Close with nobody waiting for it, from any thread: the batcher was dropped, or its loop is gone."""
@@ -162,4 +181,4 @@ class Residents:
 
     def _release(self) -> None:
         for resident in self._all:
-            resident.slot.close()
+            self._close(resident)

@@ -89,6 +89,8 @@ class ProcessExecutor:
 class ProcessSlot:
     """One worker process, or none yet, or the next one in its place."""
 
+    ends_with_close = True
+
     def __init__(self, settings: ProcessExecutor, name: str, setup: dict[str, Any], reference: bytes) -> None:
         self.cancellable = settings.stoppable
         self._settings = settings
@@ -140,16 +142,17 @@ class ProcessSlot:
                     child.kill()
                 raise
 
-    def close(self) -> None:
-        child = self._child
+    def close(self) -> concurrent.futures.Future[Any] | None:
+        child, ended = self._child, None
         if child is not None:
             child.detach()
             if child.reply is not None:
                 child.kill()
         with contextlib.suppress(RuntimeError):  # closed before; or the interpreter ends, and what it started with it
             if child is not None or self._job is not None:
-                self._thread.submit(self._end)
+                ended = self._thread.submit(self._end)
         self._thread.shutdown(wait=False)
+        return ended
 
     # Workers.
 

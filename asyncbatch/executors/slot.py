@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from concurrent.futures import Future
     from contextvars import Context
 
 __all__ = ("Executor", "Slot", "prepared")
@@ -17,6 +18,8 @@ class Slot(Protocol):
 
     cancellable: bool
     """Whether a `run` that is cancelled stops its work; if not, nobody cancels it just because its callers left."""
+
+    # It may have `ends_with_close = True`: closing it stops its work, so nobody need wait for what nobody wants any more.
 
     @property
     def available(self) -> bool:
@@ -33,8 +36,12 @@ class Slot(Protocol):
         """Run the function on `items`, in `context` if it runs in this process; return or raise what it did."""
         raise NotImplementedError
 
-    def close(self) -> None:
-        """Let go of everything the slot holds, without waiting for work that still runs there."""
+    def close(self) -> Future[Any] | None:
+        """Let go of everything the slot holds, without waiting for work that still runs there.
+
+        If that takes a while, return what is done when nothing is left; closing the batcher waits for it.
+        """
+        raise NotImplementedError
 
 
 class Executor(Protocol):
