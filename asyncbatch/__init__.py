@@ -6,7 +6,8 @@ General layout, in the order of imports; a room knows only those above it.
     errors, parameters, function        what can go wrong, what a setting and a function may be
     request, deadlines                  what travels, and by when it must be answered
     scatter, flight                     who gets what came of a batch, and one batch on its way
-    doorbell, lobby, intake, queues     where requests wait, and which goes next
+    doorbell, lobby, intake             where requests wait
+    ranked, queues                      and which goes next
     policies, departures, executors     when a batch leaves, and where it runs
     house, resident, residents          the coroutines that fly it, and what they share
     lifetime, controls, imap, batcher   what users hold
@@ -36,7 +37,7 @@ from .executors import FuturesExecutor, InlineExecutor, ThreadExecutor
 from .imap import Progress
 from .metrics.statistics import Statistics
 from .policies import Outlook
-from .queues import EarliestDeadline, Fifo
+from .queues import EarliestDeadline, Fifo, Priority
 
 if TYPE_CHECKING:
     from .adapters.arrays import Padded, Stacked
@@ -66,6 +67,7 @@ __all__ = (
     "OutputCountMismatch",
     "OutputTypeError",
     "Padded",
+    "Priority",
     "Progress",
     "QueueFull",
     "Stacked",

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from asyncbatch import Batcher, Closed, DeadlineExceeded, EarliestDeadline, Fifo, InlineExecutor, QueueFull
+from asyncbatch import Batcher, Closed, DeadlineExceeded, EarliestDeadline, Fifo, InlineExecutor, Priority, QueueFull
 from asyncbatch.testing import VirtualClockLoop
 
 # No scenario comes near this many steps, unless it goes round in circles.
@@ -331,7 +331,7 @@ class World(Workshop):
 
     # What callers do.
 
-    def hand_in(self, *items: Any, timeout: float = math.inf) -> None:
+    def hand_in(self, *items: Any, timeout: float = math.inf, **_: Any) -> None:
         self.entered.update(items)
         self.deadlines.update(dict.fromkeys(items, self.loop.time() + timeout))
         if self.ending:
@@ -779,6 +779,18 @@ SCENARIOS = [
         (one(1), one(2, DeadlineExceeded, timeout=2.5), one(3, DeadlineExceeded, timeout=1.5), within(1.2, 4)),
         settings(1, queue=EarliestDeadline(maxsize=2)),
         [(0.0, [2]), (1.0, [3]), (1.5, [1])],  # 3 comes in when 2 has left; its time is up while it flies
+    ),
+    Scenario(
+        "the most urgent first",
+        (one(1, priority=2), mapped(2, 3, priority=1), one(4), one(5, after=0.5, priority=-1)),
+        settings(1, queue=Priority(ageing=0.4)),
+        [(0.0, [4]), (1.0, [5]), (2.0, [2]), (3.0, [3]), (4.0, [1])],
+    ),
+    Scenario(
+        "the least urgent evicted",
+        (one(1, QueueFull, priority=1), one(2), one(3, QueueFull, priority=2), one(4, QueueFull, after=0.5)),
+        settings(2, max_wait=1.5, queue=Priority(maxsize=1, when_full="evict")),
+        [(0.0, [2]), (1.0, [4])],
     ),
     Scenario(
         "scopes that end",

@@ -21,7 +21,7 @@ ROOMS = """
     request deadlines
     metrics metrics.events metrics.statistics
     scatter flight
-    doorbell lobby intake queues
+    doorbell lobby intake ranked queues
     policies departures
     executors.slot executors.inline executors.futures executors
     house resident residents
@@ -40,6 +40,7 @@ STRANGERS = {
     "policies": {"asyncio", "anyio", "time"},
     "departures": {"asyncio", "anyio", "time"},
     "queues": {"time"},
+    "ranked": {"time"},
     "intake": {"time"},
     "scatter": {"concurrent"},
 }

@@ -43,6 +43,7 @@ from asyncbatch import (
     InlineExecutor,
     OutputCountMismatch,
     OutputTypeError,
+    Priority,
     QueueFull,
 )
 
@@ -88,7 +89,7 @@ class Setup:
 SETUPS = st.builds(
     Setup,
     loop=st.sampled_from(LOOPS),
-    discipline=st.sampled_from([Fifo, Fifo, EarliestDeadline]),
+    discipline=st.sampled_from([Fifo, Fifo, EarliestDeadline, Priority]),
     maxsize=st.sampled_from([math.inf, 1, 2, 3, 5]),
     when_full=st.sampled_from(["wait", "wait", "reject", "evict"]),
     slots=st.integers(1, 3),
@@ -106,6 +107,7 @@ class Call:
     items: list[int]
     timeout: float
     kind: str  # await, submit or map
+    priority: float = 0
     return_exceptions: bool = False
     future: asyncio.Future[Any] | None = None
     order: int | None = None  # its place among those who came in
@@ -117,6 +119,10 @@ class Call:
     @property
     def deadline(self) -> float:
         return self.arrived + self.timeout
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {"timeout": self.timeout, "priority": self.priority}
 
     @property
     def live(self) -> bool:
@@ -257,8 +263,8 @@ class Yard(Workshop):
     async def wait_for(self, call: Call) -> Any:
         self.enter(call)
         if call.kind == "map":
-            return await self.batcher.map(call.items, timeout=call.timeout, return_exceptions=call.return_exceptions)
-        return await self.batcher(call.items[0], timeout=call.timeout)
+            return await self.batcher.map(call.items, return_exceptions=call.return_exceptions, **call.details)
+        return await self.batcher(call.items[0], **call.details)
 
     def start(self, call: Call) -> None:
         if call.kind == "submit":
@@ -274,7 +280,7 @@ class Yard(Workshop):
         if self.setup.when_full == "evict" and full and calm:
             self.expect_eviction()
         try:
-            call.future = self.batcher.submit(call.items[0], timeout=call.timeout)
+            call.future = self.batcher.submit(call.items[0], **call.details)
         except Exception as error:
             call.future = self.loop.create_future()
             call.future.set_exception(error)
@@ -286,8 +292,7 @@ class Yard(Workshop):
         calls = [call for call in self.calls if call.order is not None and call.outcome is None]
         waiting = [call for call in calls if not self.ran.issuperset(call.items)]
         if len(waiting) == self.setup.maxsize + 1 and not any(call.kind == "map" for call in waiting):
-            by_deadline = self.setup.discipline is EarliestDeadline
-            victim = max(waiting, key=lambda call: (call.deadline if by_deadline else 0, -(call.order or 0)))
+            victim = max(waiting, key=lambda call: (self.urgency_of(call)[0], -(call.order or 0)))
             victim.evicted = True
 
     def in_queue(self) -> int:
@@ -332,7 +337,7 @@ class Yard(Workshop):
             self.complain(f"{item} ran though it closed without draining")
 
     def inspect_order(self, items: list[int]) -> None:
-        """First in, first out; among those who wait in the queue, the earliest deadline first."""
+        """First in, first out; among those who wait in the queue, the earliest deadline or the least priority first."""
         mine = [self.urgency(item) for item in items]
         if mine != sorted(mine) and self.setup.when_full != "evict":  # there a map may wait for room, and no other
             self.complain(f"{items} are out of order")
@@ -342,14 +347,16 @@ class Yard(Workshop):
 
     def is_order_known(self) -> bool:
         """Not while some who seem to wait were just evicted or told of an interruption; nor who waits for room."""
-        has_lobby = self.setup.discipline is EarliestDeadline and self.setup.maxsize < math.inf
+        has_lobby = self.setup.discipline is not Fifo and self.setup.maxsize < math.inf
         return not has_lobby and not self.interrupted and self.setup.when_full != "evict"
 
     def urgency(self, item: int) -> tuple[float, int, int]:
         return (*self.urgency_of(self.by_item[item]), item)
 
     def urgency_of(self, call: Call) -> tuple[float, int]:
-        return (call.deadline if self.setup.discipline is EarliestDeadline else 0, call.order or 0)
+        # By default, one level of priority is as much as a second of waiting.
+        ranks = {Fifo: 0, EarliestDeadline: call.deadline, Priority: call.arrived + call.priority}
+        return (ranks[self.setup.discipline], call.order or 0)
 
     def inspect_haste(self, items: list[int]) -> None:
         """A batch that is not full may only leave when it is due."""
@@ -574,6 +581,7 @@ class Yard(Workshop):
 PASSES = st.integers(0, 3)
 COUNTS = st.sampled_from([1, 1, 2, 4])
 TIMEOUTS = st.sampled_from([math.inf, math.inf, math.inf, 0.0, 0.003, 0.02, 3.0])
+PRIORITIES = st.sampled_from([0, 0, 0, -1, 0.5, 2, math.inf])
 # Some are smaller than any wait, and than any slack in one.
 SECONDS = st.sampled_from([0.0005, 0.001, 0.002, 0.005, 0.02, 0.5, 1.0, 5.0])
 ENDS = st.sampled_from(
@@ -620,17 +628,23 @@ class Histories(RuleBasedStateMachine):
         finally:
             yard.give_up()
 
-    @rule(kind=st.sampled_from(["await", "await", "submit"]), count=COUNTS, timeout=TIMEOUTS, passes=PASSES)
-    def call(self, kind, count, timeout, passes):
+    @rule(
+        kind=st.sampled_from(["await", "await", "submit"]),
+        count=COUNTS,
+        timeout=TIMEOUTS,
+        priority=PRIORITIES,
+        passes=PASSES,
+    )
+    def call(self, kind, count, timeout, priority, passes):
         with self.step() as yard:
             for _ in range(count):
-                yard.act(functools.partial(yard.start, yard.new_call(kind, 1, timeout)), 0)
+                yard.act(functools.partial(yard.start, yard.new_call(kind, 1, timeout, priority=priority)), 0)
             yard.run(passes)
 
-    @rule(size=st.integers(0, 7), timeout=TIMEOUTS, passes=PASSES, return_exceptions=st.booleans())
-    def map(self, size, timeout, passes, return_exceptions):
+    @rule(size=st.integers(0, 7), timeout=TIMEOUTS, priority=PRIORITIES, passes=PASSES, return_exceptions=st.booleans())
+    def map(self, size, timeout, priority, passes, return_exceptions):
         with self.step() as yard:
-            call = yard.new_call("map", size, timeout, return_exceptions=return_exceptions)
+            call = yard.new_call("map", size, timeout, priority=priority, return_exceptions=return_exceptions)
             yard.act(functools.partial(yard.start, call), passes)
 
     @precondition(lambda self: any(call.outcome is None for call in self.yard.calls))
