@@ -51,7 +51,9 @@ class Fifo:
     when_full: Literal["wait", "reject", "evict"] = "wait"
 
     uses_deadlines: ClassVar[bool] = False
+    detailed: ClassVar[bool] = False
     queue_class: ClassVar[type[IntakeQueue]] = IntakeQueue
+    rule_class: ClassVar[Any] = None
 
     def __post_init__(self) -> None:
         if self.maxsize != math.inf:

@@ -21,8 +21,9 @@ ROOMS = """
     request deadlines
     metrics metrics.events metrics.statistics
     scatter flight
-    doorbell lobby intake ranked queues
+    doorbell lobby discipline intake ranked queues
     policies departures
+    parts turns keyed
     executors.slot executors.inline executors.futures executors
     house resident residents
     lifetime controls imap keywords batcher
