@@ -127,7 +127,7 @@ class IntakeQueue(Doorbell):
         """Take in an arrival that matters: one that wakes a resident, finds no room, or has a cost."""
         if self.watchful or not self._loop.is_running():
             self._check()
-        if self.admitted < self.gone + self.bound and (not self.lobby.line or self.lobby.first() is None):
+        if (not self.lobby.line or self.lobby.first() is None) and self.admitted < self.gone + self.bound:
             self._add(request)
         elif waits:
             self.lobby.append(request)
@@ -151,7 +151,9 @@ class IntakeQueue(Doorbell):
 
     def _admit(self) -> None:
         """Let those who wait for room come in, in their order, as far as there is room."""
-        while not self.full() and (request := self.lobby.first()) is not None:
+        while (
+            request := self.lobby.first()
+        ) is not None and not self.full():  # the first may have let others in as it left
             if isinstance(request, Bulk):
                 self._extend(request)
             else:

@@ -198,6 +198,22 @@ async def test_a_queue_that_evicts_never_holds_more_than_it_may(discipline):
         assert conserved(batcher)
 
 
+async def test_a_map_cancelled_as_room_frees_lets_no_more_in_than_there_is_room_for():
+    async with busy(queue=Fifo(2)) as (batcher, function):
+        leaves = batcher.submit("leaves")
+        mapped = asyncio.create_task(outcome(batcher.map([1, 2, 3])))
+        await passes()
+        tasks = start(batcher, 4, 5, 6)
+        await passes()
+        mapped.cancel()
+        leaves.cancel()  # in the same pass: the map has not left yet
+        assert (batcher.statistics().queued, conserved(batcher)) == (2, True)
+        batcher.release()
+        assert await asyncio.gather(*tasks) == [4, 5, 6]
+        with contextlib.suppress(asyncio.CancelledError):
+            await mapped
+
+
 async def test_the_bound_holds_whatever_comes_and_goes():
     for when_full in ("wait", "reject", "evict"):
         dice = random.Random(5)
