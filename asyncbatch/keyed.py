@@ -49,9 +49,12 @@ class KeyedLobby(Lobby):
     def first(self) -> Any:
         while self.line:
             key, lobby = next(iter(self.line.items()))
-            if (request := lobby.first()) is not None:
+            request = lobby.first()
+            if next(iter(self.line.values()), None) is not lobby:
+                continue  # somebody left who had room to give, and others have taken their turns
+            if request is not None:
                 return request
-            self.line.pop(key, None)
+            del self.line[key]
         return None
 
     def popleft(self) -> Any:
