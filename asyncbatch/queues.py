@@ -81,7 +81,8 @@ class Priority(Fifo):
     Who waits becomes more urgent, one level of priority in `ageing` seconds. So nobody starves: a request is overtaken
     only by those that arrive within `ageing` seconds after it for each level that they are more urgent: one of priority 5
     goes before all of priority 0 that arrive more than `5 * ageing` seconds later. `ageing=math.inf` is strict priority,
-    under which the least urgent may wait for ever. `when_full="evict"` turns out the one that would go last.
+    under which the least urgent may wait for ever. `when_full="evict"` turns out the one that would go last; with
+    `"wait"`, callers are let in in the order of their arrival.
 
     Raises `TypeError` or `ValueError` for an `ageing` that is no number above 0.
     """

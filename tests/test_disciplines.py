@@ -352,6 +352,40 @@ async def test_a_map_of_many_keys_has_one_outcome():
         assert conserved(batcher)
 
 
+@pytest.mark.parametrize("cost", [None, lambda item: item % 4])
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_comes_and_goes_each_item_has_one_outcome(cost, seed):
+    rng = random.Random(seed)
+    queue = Keyed(rng.choice([2, 5, INF]), rng.choice(["wait", "reject", "evict"]), key=lambda item: item % 5)
+    function = RecordingFunction(seconds=1.0)
+    limits = {"max_batch_size": 3, "max_wait": rng.choice([0, 0.7, INF]), "max_batch_cost": rng.choice([4, INF])}
+    async with running(function, queue=queue, cost=cost, **limits) as batcher:
+
+        async def stream(items):
+            return [each async for each in batcher.imap(items, ordered=rng.random() < 0.5, return_exceptions=True)]
+
+        async def call(n):
+            await asyncio.sleep(rng.random() * 9)
+            details = {"timeout": rng.choice([INF, INF, 2.5]), "key": rng.choice([None, None, "other"])}
+            if n % 7 == 0:
+                return await batcher.map(range(n * 100, n * 100 + rng.randrange(12)), **details)
+            return await (stream(range(n * 100, n * 100 + 9)) if n % 9 == 0 else batcher(n * 100, **details))
+
+        tasks = [asyncio.create_task(outcome(call(n))) for n in range(120)]
+        for _ in range(100):
+            await asyncio.sleep(rng.random() * 0.2)
+            rng.choice(tasks).cancel()
+            batcher.flush()
+            assert conserved(batcher)
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0.5)
+            batcher.flush()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert conserved(batcher)
+        ran = list(itertools.chain(*function.batches))
+        assert len(ran) == len(set(ran))
+
+
 async def test_errors_stand_in_their_places_of_a_map_of_many_keys():
     function = RecordingFunction(script=[None, ValueError("no")])
     async with running(function, queue=Keyed(key=lambda item: item % 2)) as batcher:

@@ -21,8 +21,10 @@ from asyncbatch import (
     Fifo,
     InlineExecutor,
     Isolated,
+    Keyed,
     Outlook,
     Padded,
+    Priority,
     Stacked,
     Statistics,
     ThreadExecutor,
@@ -133,6 +135,8 @@ def settings(pool: concurrent.futures.Executor) -> None:
         Batcher[str, int],
     )
     Batcher(lengths, queue=EarliestDeadline(), executor="thread")
+    Batcher(lengths, queue=Priority(ageing=math.inf))
+    Batcher(lengths, queue=Keyed(when_full="evict", key=len))
     Batcher(async_lengths, executor=InlineExecutor(concurrency=4))
     Batcher(lengths, executor=pool)
 
