@@ -6,6 +6,7 @@ line of that group, as if it were the whole queue.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -253,7 +254,7 @@ class KeyedDepartures(Departures):
 
     def _note_terms(self) -> None:
         limits = self._limits
-        timed = self._policy is not None or self._deadlines.nearest() < float("inf")
+        timed = self._policy is not None or self._deadlines.nearest() < math.inf
         run_time = self._tally.run_time if timed else 0.0
         sizes = limits.max_batch_size, limits.max_batch_cost, limits.max_wait
         terms = (*sizes, run_time, self.closing, self.flushing, self._flushed_at)
@@ -266,7 +267,7 @@ class KeyedDepartures(Departures):
 
     def _nearest(self) -> float:
         nearest = self._deadlines.nearest()
-        return nearest if nearest == float("inf") else self._queue.nearest()  # type: ignore[attr-defined]
+        return nearest if nearest == math.inf else self._queue.nearest()  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
