@@ -280,8 +280,8 @@ class Keyed(Fifo):
     one: of any two that always have some waiting, neither gets more than two of the dearest batches ahead.
 
     `maxsize` bounds all keys together. When full, callers that wait for room are let in key by key, in turns;
-    `when_full="evict"` turns out the oldest of the key that has the most waiting. A key that nobody waits with costs
-    nothing.
+    `"evict"` turns out the oldest of the key that has the most waiting; so with either no key takes all the room. With
+    `"reject"` the newcomer is turned away, whatever its key. A key that nobody waits with costs nothing.
 
     Raises `TypeError` for a `key` that cannot be called. One that raises, or returns what is not hashable, fails the call.
     """
