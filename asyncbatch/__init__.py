@@ -6,8 +6,11 @@ General layout, in the order of imports; a room knows only those above it.
     errors, parameters, function        what can go wrong, what a setting and a function may be
     request, deadlines                  what travels, and by when it must be answered
     scatter, flight                     who gets what came of a batch, and one batch on its way
-    doorbell, lobby, intake, queues     where requests wait, and which goes next
-    policies, departures, executors     when a batch leaves, and where it runs
+    doorbell, lobby, discipline, intake where requests wait
+    ranked, queues                      and which goes next
+    policies, departures                when a batch leaves
+    parts, turns, keyed                 the same where each key has a queue of its own
+    executors                           where a batch runs
     house, resident, residents          the coroutines that fly it, and what they share
     lifetime, controls, imap, batcher   what users hold
     decorator, coalesce, sync           and in front of it
@@ -35,9 +38,10 @@ from .errors import (
 )
 from .executors import FuturesExecutor, InlineExecutor, ProcessExecutor, ThreadExecutor
 from .imap import Progress
+from .keyed import Keyed
 from .metrics.statistics import Statistics
 from .policies import Outlook
-from .queues import EarliestDeadline, Fifo
+from .queues import EarliestDeadline, Fifo, Priority
 
 if TYPE_CHECKING:
     from .adapters.arrays import Padded, Stacked
@@ -62,11 +66,13 @@ __all__ = (
     "FuturesExecutor",
     "InlineExecutor",
     "Isolated",
+    "Keyed",
     "NotRunning",
     "Outlook",
     "OutputCountMismatch",
     "OutputTypeError",
     "Padded",
+    "Priority",
     "ProcessExecutor",
     "Progress",
     "QueueFull",

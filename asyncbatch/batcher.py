@@ -13,11 +13,11 @@ import anyio
 
 from . import imap, parameters
 from .controls import Controls
+from .discipline import Discipline
 from .errors import NotRunning
 from .executors import Executor, resolve
 from .flight import CURRENT
 from .function import BatchClass, BatchFunction, ItemT, ResultT, name_of
-from .intake import Discipline
 from .policies import Limits, Policy
 from .queues import Fifo
 from .request import Bulk, DetailedRequest, Request
@@ -81,7 +81,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         self._waits = self._discipline.when_full == "wait"
         # Whether a request needs more than its item: then it takes the longer way.
         self._scoped = self._discipline.uses_deadlines or getattr(policy, "uses_deadlines", False)
-        self._unusual = self._cost is not None or self._scoped
+        self._unusual = self._cost is not None or self._scoped or self._discipline.detailed
         self._future: Callable[[], asyncio.Future[Any]]
 
     def _make_residents(self) -> Residents:

@@ -89,13 +89,16 @@ class Departures:
     def _consult(self, now: float) -> tuple[float, str]:
         queue = self._queue
         cost = queue.cost if self._costed else float(queue.qsize())
-        outlook = Outlook(now, queue.qsize(), cost, queue.oldest(), self._deadlines.nearest(), self._tally.run_time)
+        outlook = Outlook(now, queue.qsize(), cost, queue.oldest(), self._nearest(), self._tally.run_time)
         wait = self._ask(outlook)
         if wait > _INSTANT:
             return wait, ""
         if self._policy is not None:
             return 0.0, "policy"
         return 0.0, "deadline" if latest_start(outlook) < outlook.oldest + self._limits.max_wait else "wait"
+
+    def _nearest(self) -> float:
+        return self._deadlines.nearest()
 
     def _ask(self, outlook: Outlook) -> float:
         if self._policy is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .deadlines import Deadlines
 from .departures import Departures
 from .errors import Closed, QueueFull
+from .flight import Flight
 from .metrics.events import WorkerReady
 from .metrics.statistics import Statistics, Tally
 from .request import Bulk
@@ -18,8 +19,8 @@ from .request import Bulk
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .flight import Flight
-    from .intake import Discipline, IntakeQueue
+    from .discipline import Discipline
+    from .intake import IntakeQueue
     from .metrics.events import Event, Observer
     from .policies import Limits, Policy
     from .request import Request
@@ -56,7 +57,8 @@ class House:
         self.queue: IntakeQueue = discipline.queue_class(discipline, tally, check, self._overflow, costed=costed)
         self.deadlines = Deadlines(self.loop, name, self._is_not_waiting)
         self.timed = False  # whether any request ever had a deadline
-        self.departures = Departures(name, limits, policy, self.queue, self.deadlines, tally, costed=costed)
+        rule = discipline.rule_class or Departures
+        self.departures = rule(name, limits, policy, self.queue, self.deadlines, tally, costed=costed)
         self.flights: set[Flight] = set()
         self._limits = limits
         self._costed = costed
@@ -115,7 +117,7 @@ class House:
         return QueueFull.of(self.name, waiting, waiting * self.tally.seconds_per_item / self.capacity)
 
     def _is_not_waiting(self, request: Request) -> bool:
-        if request.place is not self.queue and request.place is not self.queue.lobby:
+        if request.place is None or isinstance(request.place, Flight):
             return True
         return isinstance(request, Bulk) and not (request.size or request.waiting)  # all of it flies
 

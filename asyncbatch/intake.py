@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .doorbell import Doorbell
 from .lobby import SWEEP_AT, Lobby
@@ -18,24 +18,13 @@ from .request import Bulk, Passenger, Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .discipline import Discipline
     from .flight import Flight
     from .metrics.statistics import Tally
 
 _ARRIVED = attrgetter("arrived")
 
-__all__ = ("Discipline", "IntakeQueue")
-
-
-class Discipline(Protocol):
-    """The frozen configuration of a queue; see `asyncbatch.queues`."""
-
-    @property
-    def maxsize(self) -> float: ...
-    @property
-    def when_full(self) -> Literal["wait", "reject", "evict"]: ...
-
-    uses_deadlines: ClassVar[bool]
-    queue_class: ClassVar[type[IntakeQueue]]
+__all__ = ("IntakeQueue",)
 
 
 class IntakeQueue(Doorbell):
@@ -117,10 +106,16 @@ class IntakeQueue(Doorbell):
 
     def put_bulk(self, bulk: Bulk) -> None:
         """Take in what there is room for; the rest follows through the lobby, first come first served."""
+        self._check_room(bulk)
+        self._line_up(bulk)
+
+    def _check_room(self, bulk: Bulk) -> None:
         self._check()
         if self._when_full == "reject" and (self.full() or self.lobby):
             self._tally.turn_away("rejected", bulk.waiting)
             raise self._overflow()
+
+    def _line_up(self, bulk: Bulk) -> None:
         self.lobby.append(bulk)
         bulk.place = self
         self._admit()
@@ -132,7 +127,7 @@ class IntakeQueue(Doorbell):
         """Take in an arrival that matters: one that wakes a resident, finds no room, or has a cost."""
         if self.watchful or not self._loop.is_running():
             self._check()
-        if self.admitted < self.gone + self.bound and (not self.lobby.line or self.lobby.first() is None):
+        if (not self.lobby.line or self.lobby.first() is None) and self.admitted < self.gone + self.bound:
             self._add(request)
         elif waits:
             self.lobby.append(request)
@@ -156,7 +151,9 @@ class IntakeQueue(Doorbell):
 
     def _admit(self) -> None:
         """Let those who wait for room come in, in their order, as far as there is room."""
-        while not self.full() and (request := self.lobby.first()) is not None:
+        while (
+            request := self.lobby.first()
+        ) is not None and not self.full():  # the first may have let others in as it left
             if isinstance(request, Bulk):
                 self._extend(request)
             else:
@@ -278,19 +275,22 @@ class IntakeQueue(Doorbell):
             self.lobby.discard(request, outcome)
         if size := request.size:
             self.gone += size
-            self._dead += 1
             self._bulks -= isinstance(request, Bulk)
             if self._costed:
                 self.cost = self.cost - request.queued_cost() if self.qsize() else 0.0
             self._tally.count(outcome, size)
-        if self._dead > max(SWEEP_AT, len(self._queue) // 2):
-            self._sweep()
-            self._dead = 0
+            self._bury()
         self._admit()
         if self.empty():
             self.ring()  # a resident may have set timers for those who are gone
         else:
             self._set_alarm()
+
+    def _bury(self) -> None:
+        self._dead += 1
+        if self._dead > max(SWEEP_AT, len(self._queue) // 2):
+            self._sweep()
+            self._dead = 0
 
     def clear(self, error: Callable[[], Exception], outcome: str) -> None:
         """Fail all who wait, for a place in a batch or for room, each with an error of its own."""

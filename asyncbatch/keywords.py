@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Callable, Hashable, Iterable
 
+    from .discipline import Discipline
     from .executors import Executor
     from .imap import OnProgress
-    from .intake import Discipline
     from .metrics.events import Observer
     from .policies import Policy
 

@@ -34,7 +34,7 @@ class Lobby:
 
     def items(self) -> int:
         """Return how many items wait for room."""
-        live = (request for request in self.line if request.place is not None)
+        live = (request for request in self if request.place is not None)
         return sum(request.waiting if isinstance(request, Bulk) else 1 for request in live)
 
     def append(self, request: Any) -> None:

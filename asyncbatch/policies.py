@@ -22,7 +22,7 @@ _TIMER_SLACK = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a policy is told of the queue. Times are the event loop's, in seconds."""
+    """What a policy is told of the queue; of one key, if each has its own. Times are the event loop's, in seconds."""
 
     now: float
     count: int  #: items that wait

@@ -6,54 +6,32 @@ A discipline is a frozen configuration; its running state is an `IntakeQueue` th
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import count
 from typing import Any, ClassVar, Literal
 
 from . import parameters
 from .intake import IntakeQueue
+from .ranked import RankedQueue
 
-__all__ = ("EarliestDeadline", "Fifo")
+__all__ = ("EarliestDeadline", "Fifo", "Priority")
 
 
-class _DeadlineQueue(IntakeQueue):
-    """A heap of (deadline, sequence, request): equals stay first in, first out, and requests are never compared."""
+class _PriorityQueue(RankedQueue):
+    """By virtual deadline: when it arrived, and `ageing` seconds more for each level of priority."""
 
-    in_order = False
+    def __init__(self, config: Any, *rest: Any, **options: Any) -> None:
+        self._ageing: float = config.ageing
+        super().__init__(config, *rest, **options)
 
-    def _init(self, maxsize: float) -> None:  # noqa: ARG002
-        self._queue: list[Any] = []  # type: ignore[assignment]
-        self._sequence = count()
-        self.put_last = self._put
+    def rank(self, request: Any) -> float:
+        priority = float(request.priority)
+        return priority if self._ageing == math.inf else request.arrived + self._ageing * priority
 
-    def _put(self, request: Any) -> None:
-        heapq.heappush(self._queue, (request.deadline, next(self._sequence), request))
 
-    def _get(self) -> Any:
-        return heapq.heappop(self._queue)[2]
-
-    def _take(self, limit: int) -> list[Any]:
-        return [self._get() for _ in range(min(limit, len(self._queue)))]
-
-    def _peek(self) -> Any:
-        return self._queue[0][2] if self._queue else None
-
-    def _entries(self) -> Iterable[Any]:
-        return (row[2] for row in self._queue)
-
-    def _sweep(self) -> None:
-        self._queue[:] = [row for row in self._queue if row[2].place is not None]
-        heapq.heapify(self._queue)
-
-    def _victim(self) -> Any:
-        live = (row for row in self._queue if row[2].place is not None)
-        return max(live, key=lambda row: (row[0], -row[1]))[2]
-
-    def oldest(self) -> float:
-        return min((row[2].arrived for row in self._queue if row[2].place is not None), default=math.inf)
+class _DeadlineQueue(RankedQueue):
+    def rank(self, request: Any) -> float:
+        return request.deadline  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +51,9 @@ class Fifo:
     when_full: Literal["wait", "reject", "evict"] = "wait"
 
     uses_deadlines: ClassVar[bool] = False
+    detailed: ClassVar[bool] = False
     queue_class: ClassVar[type[IntakeQueue]] = IntakeQueue
+    rule_class: ClassVar[Any] = None
 
     def __post_init__(self) -> None:
         if self.maxsize != math.inf:
@@ -92,3 +72,25 @@ class EarliestDeadline(Fifo):
 
     uses_deadlines: ClassVar[bool] = True
     queue_class: ClassVar[type[IntakeQueue]] = _DeadlineQueue
+
+
+@dataclass(frozen=True, slots=True)
+class Priority(Fifo):
+    """The smallest `priority=` first, as in `asyncio.PriorityQueue`; equals first in, first out; `priority=0` by default.
+
+    Who waits becomes more urgent, one level of priority in `ageing` seconds. So nobody starves: a request is overtaken
+    only by those that arrive within `ageing` seconds after it for each level that they are more urgent: one of priority 5
+    goes before all of priority 0 that arrive more than `5 * ageing` seconds later. `ageing=math.inf` is strict priority,
+    under which the least urgent may wait for ever. `when_full="evict"` turns out the one that would go last; with
+    `"wait"`, callers are let in in the order of their arrival.
+
+    Raises `TypeError` or `ValueError` for an `ageing` that is no number above 0.
+    """
+
+    ageing: float = 1.0
+
+    queue_class: ClassVar[type[IntakeQueue]] = _PriorityQueue
+
+    def __post_init__(self) -> None:
+        Fifo.__post_init__(self)  # the class that slots=True makes is not the one that `super()` knows
+        parameters.amount("ageing", self.ageing)

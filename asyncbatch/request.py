@@ -139,7 +139,7 @@ class Bulk(DetailedRequest):
         self.admitted = self.taken = 0
         self.pending = len(self.item)
         self.results: list[Any] = [None] * self.pending
-        self.portions: set[Portion] = set()
+        self.portions: set[Any] = set()  # those that fly, or else the parts it came in, see `asyncbatch.parts`
 
     @property
     def size(self) -> int:  # type: ignore[override]  # a class constant for single requests, which must stay small
@@ -185,9 +185,13 @@ class Bulk(DetailedRequest):
 
     def deliver(self, portion: Portion, outputs: Sequence[Any]) -> None:
         """Store the outputs of one portion; the last one answers the caller."""
-        self.portions.discard(portion)
         self.results[portion.start : portion.stop] = outputs
-        self.pending -= portion.size
+        self.settle(portion, portion.size)
+
+    def settle(self, portion: Any, size: int) -> None:
+        """Note that `size` more results are there."""
+        self.pending -= size
+        self.portions.discard(portion)
         if not self.pending:
             future, self.place = self.future, None
             self.let_go()
@@ -225,6 +229,10 @@ class Portion:
     @property
     def arrived(self) -> float:
         return self.bulk.arrived
+
+    @property
+    def cost(self) -> float:
+        return self.bulk.cost_of(self.start, self.stop)
 
     @property
     def future(self) -> Any:

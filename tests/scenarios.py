@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from asyncbatch import Batcher, Closed, DeadlineExceeded, EarliestDeadline, Fifo, InlineExecutor, QueueFull
+from asyncbatch import Batcher, Closed, DeadlineExceeded, EarliestDeadline, Fifo, InlineExecutor, Keyed, Priority, QueueFull
 from asyncbatch.testing import VirtualClockLoop
 
 # No scenario comes near this many steps, unless it goes round in circles.
@@ -331,7 +331,7 @@ class World(Workshop):
 
     # What callers do.
 
-    def hand_in(self, *items: Any, timeout: float = math.inf) -> None:
+    def hand_in(self, *items: Any, timeout: float = math.inf, **_: Any) -> None:
         self.entered.update(items)
         self.deadlines.update(dict.fromkeys(items, self.loop.time() + timeout))
         if self.ending:
@@ -663,6 +663,10 @@ def cost_of(item: Any) -> float:
     return float(item % 3)
 
 
+def parity_of(item: Any) -> int:
+    return int(item % 2)
+
+
 def flush(world: World) -> None:
     with contextlib.suppress(Closed):
         world.batcher.flush()
@@ -779,6 +783,43 @@ SCENARIOS = [
         (one(1), one(2, DeadlineExceeded, timeout=2.5), one(3, DeadlineExceeded, timeout=1.5), within(1.2, 4)),
         settings(1, queue=EarliestDeadline(maxsize=2)),
         [(0.0, [2]), (1.0, [3]), (1.5, [1])],  # 3 comes in when 2 has left; its time is up while it flies
+    ),
+    Scenario(
+        "the most urgent first",
+        (one(1, priority=2), mapped(2, 3, priority=1), one(4), one(5, after=0.5, priority=-1)),
+        settings(1, queue=Priority(ageing=0.4)),
+        [(0.0, [4]), (1.0, [5]), (2.0, [2]), (3.0, [3]), (4.0, [1])],
+    ),
+    Scenario(
+        "the least urgent evicted",
+        (one(1, QueueFull, priority=1), one(2), one(3, QueueFull, priority=2), one(4, QueueFull, after=0.5)),
+        settings(2, max_wait=1.5, queue=Priority(maxsize=1, when_full="evict")),
+        [(0.0, [2]), (1.0, [4])],
+    ),
+    Scenario(
+        "a queue for each key",
+        (*(one(item, key="a") for item in (1, 2, 3)), one(4, key="b"), one(5), one(6, after=0.5, key="b")),
+        settings(2, queue=Keyed()),
+        [(0.0, [1, 2]), (1.0, [4, 6]), (2.0, [5]), (3.0, [3])],
+    ),
+    Scenario(
+        "keys that fill by themselves",
+        (one(1), one(2, DeadlineExceeded, after=0.2, timeout=4), one(3, after=0.3), one(4, after=0.4), one(5, after=1.5)),
+        settings(2, max_wait=1.0, queue=Keyed(key=parity_of)),
+        [(0.3, [1, 3]), (0.4, [2, 4]), (2.5, [5])],
+        slots=2,
+    ),
+    Scenario(
+        "a map of many keys through a full queue",
+        (mapped(1, 2, 3, 4, 5), one(6), mapped(7, 9, or_else=(DeadlineExceeded,), timeout=2.5)),
+        settings(2, queue=Keyed(2, key=parity_of), max_batch_cost=3.0, cost=cost_of),
+        [(0.0, [1, 3]), (1.0, [5]), (2.0, [2]), (3.0, [4, 6])],
+    ),
+    Scenario(
+        "the longest queue evicted from",
+        (*(one(item, QueueFull) for item in (1, 2, 3, 5)), one(4, QueueFull, after=0.5), one(7, QueueFull, after=0.6)),
+        settings(4, max_wait=1.5, queue=Keyed(maxsize=3, when_full="evict", key=parity_of)),
+        [(0.0, [3, 5]), (1.0, [2, 4]), (2.1, [7])],
     ),
     Scenario(
         "scopes that end",

@@ -21,8 +21,9 @@ ROOMS = """
     request deadlines
     metrics metrics.events metrics.statistics
     scatter flight
-    doorbell lobby intake queues
+    doorbell lobby discipline intake ranked queues
     policies departures
+    parts turns keyed
     executors.slot executors.inline executors.answers executors.futures
     executors.references executors.packing executors.framing executors.arena executors.cargo
     executors.worker executors.child executors.process executors
@@ -48,6 +49,7 @@ STRANGERS = {
     "policies": {"asyncio", "anyio", "time"},
     "departures": {"asyncio", "anyio", "time"},
     "queues": {"time"},
+    "ranked": {"time"},
     "intake": {"time"},
     "scatter": {"concurrent"},
 }

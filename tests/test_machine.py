@@ -41,8 +41,10 @@ from asyncbatch import (
     EarliestDeadline,
     Fifo,
     InlineExecutor,
+    Keyed,
     OutputCountMismatch,
     OutputTypeError,
+    Priority,
     QueueFull,
 )
 
@@ -54,12 +56,19 @@ WAITS = [0.0, 0.002, 0.005, 1.0, math.inf]
 OUTCOMES = ("succeeded", "failed", "cancelled", "expired", "rejected", "closed")
 
 
+def key_of(item: int) -> int:
+    return item // 2 % 2
+
+
+BY_ITEM = functools.partial(Keyed, key=key_of)
+
+
 @dataclass
 class Setup:
     """What a batcher is made of."""
 
     loop: type[SteppedLoop]
-    discipline: type[Fifo]
+    discipline: Any
     maxsize: float
     when_full: str
     slots: int
@@ -67,6 +76,10 @@ class Setup:
     max_batch_size: int
     max_wait: float
     max_batch_cost: float
+
+    @property
+    def keyed(self) -> bool:
+        return self.discipline in (Keyed, BY_ITEM)
 
     def make(self, yard: Yard) -> Batcher[Any, Any]:
         if self.kind == "inline":
@@ -88,7 +101,7 @@ class Setup:
 SETUPS = st.builds(
     Setup,
     loop=st.sampled_from(LOOPS),
-    discipline=st.sampled_from([Fifo, Fifo, EarliestDeadline]),
+    discipline=st.sampled_from([Fifo, Fifo, EarliestDeadline, Priority, Keyed, BY_ITEM]),
     maxsize=st.sampled_from([math.inf, 1, 2, 3, 5]),
     when_full=st.sampled_from(["wait", "wait", "reject", "evict"]),
     slots=st.integers(1, 3),
@@ -106,6 +119,8 @@ class Call:
     items: list[int]
     timeout: float
     kind: str  # await, submit or map
+    priority: float = 0
+    key: str | None = None
     return_exceptions: bool = False
     future: asyncio.Future[Any] | None = None
     order: int | None = None  # its place among those who came in
@@ -117,6 +132,10 @@ class Call:
     @property
     def deadline(self) -> float:
         return self.arrived + self.timeout
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {"timeout": self.timeout, "priority": self.priority, "key": self.key}
 
     @property
     def live(self) -> bool:
@@ -257,8 +276,8 @@ class Yard(Workshop):
     async def wait_for(self, call: Call) -> Any:
         self.enter(call)
         if call.kind == "map":
-            return await self.batcher.map(call.items, timeout=call.timeout, return_exceptions=call.return_exceptions)
-        return await self.batcher(call.items[0], timeout=call.timeout)
+            return await self.batcher.map(call.items, return_exceptions=call.return_exceptions, **call.details)
+        return await self.batcher(call.items[0], **call.details)
 
     def start(self, call: Call) -> None:
         if call.kind == "submit":
@@ -274,7 +293,7 @@ class Yard(Workshop):
         if self.setup.when_full == "evict" and full and calm:
             self.expect_eviction()
         try:
-            call.future = self.batcher.submit(call.items[0], timeout=call.timeout)
+            call.future = self.batcher.submit(call.items[0], **call.details)
         except Exception as error:
             call.future = self.loop.create_future()
             call.future.set_exception(error)
@@ -285,9 +304,10 @@ class Yard(Workshop):
         """Note who is to be evicted for the newcomer, or is it itself; if no map waits, which may do so partly outside."""
         calls = [call for call in self.calls if call.order is not None and call.outcome is None]
         waiting = [call for call in calls if not self.ran.issuperset(call.items)]
+        if self.setup.keyed:  # it depends on whose line is the longest
+            return
         if len(waiting) == self.setup.maxsize + 1 and not any(call.kind == "map" for call in waiting):
-            by_deadline = self.setup.discipline is EarliestDeadline
-            victim = max(waiting, key=lambda call: (call.deadline if by_deadline else 0, -(call.order or 0)))
+            victim = max(waiting, key=lambda call: (self.urgency_of(call)[0], -(call.order or 0)))
             victim.evicted = True
 
     def in_queue(self) -> int:
@@ -332,32 +352,44 @@ class Yard(Workshop):
             self.complain(f"{item} ran though it closed without draining")
 
     def inspect_order(self, items: list[int]) -> None:
-        """First in, first out; among those who wait in the queue, the earliest deadline first."""
+        """First in, first out; among those who wait in the queue, the earliest deadline or the least priority first."""
+        keys = {self.key(item) for item in items}
+        if len(keys) > 1:
+            self.complain(f"{items} have different keys")
         mine = [self.urgency(item) for item in items]
         if mine != sorted(mine) and self.setup.when_full != "evict":  # there a map may wait for room, and no other
             self.complain(f"{items} are out of order")
-        others = [self.urgency(item) for item in self.waiting() if item not in items]
+        others = [self.urgency(item) for item in self.waiting() if item not in items and self.key(item) in keys]
         if others and min(others) < max(mine) and self.is_order_known():
             self.complain(f"{items} overtook others: {mine}, {others}")
 
     def is_order_known(self) -> bool:
         """Not while some who seem to wait were just evicted or told of an interruption; nor who waits for room."""
-        has_lobby = self.setup.discipline is EarliestDeadline and self.setup.maxsize < math.inf
+        has_lobby = self.setup.discipline in (EarliestDeadline, Priority) and self.setup.maxsize < math.inf
         return not has_lobby and not self.interrupted and self.setup.when_full != "evict"
 
     def urgency(self, item: int) -> tuple[float, int, int]:
         return (*self.urgency_of(self.by_item[item]), item)
 
     def urgency_of(self, call: Call) -> tuple[float, int]:
-        return (call.deadline if self.setup.discipline is EarliestDeadline else 0, call.order or 0)
+        # By default, one level of priority is as much as a second of waiting.
+        ranks = {Fifo: 0, EarliestDeadline: call.deadline, Priority: call.arrived + call.priority}
+        return (ranks.get(self.setup.discipline, 0), call.order or 0)
+
+    def key(self, item: int) -> Any:
+        """Return by what its batch is chosen: nothing, unless the queue goes by keys."""
+        if self.setup.discipline is BY_ITEM and self.by_item[item].key is None:
+            return key_of(item)
+        return self.by_item[item].key if self.setup.keyed else None
 
     def inspect_haste(self, items: list[int]) -> None:
         """A batch that is not full may only leave when it is due."""
-        waiting = {*items, *self.waiting()}
+        everybody = {*items, *self.waiting()}
+        waiting = {item for item in everybody if self.key(item) == self.key(items[0])}
         calls = [self.by_item[item] for item in waiting]
         oldest = min(call.arrived for call in calls)
         reasons = {
-            "full": len(items) >= self.batcher.max_batch_size or len(waiting) >= self.setup.maxsize,
+            "full": len(items) >= self.batcher.max_batch_size or len(everybody) >= self.setup.maxsize,
             "cost": self.is_costed() and sum(map(cost_of, waiting)) >= self.batcher.max_batch_cost,
             "wait": self.loop.time() >= oldest + self.batcher.max_wait - INSTANT,
             "flush": oldest <= self.flushed,
@@ -528,18 +560,20 @@ class Yard(Workshop):
         if late:
             self.complain(f"nobody told {late} that their time is up")
         if waiting and len(self.running) < (1 if self.maimed else self.setup.slots):
-            self.observe_progress(waiting, statistics)
+            for key in {self.key(item) for item in waiting}:
+                mine = [item for item in waiting if self.key(item) == key]
+                self.observe_progress(mine, len(waiting) >= self.setup.maxsize)
         if self.setup.kind != "thread" and (dead := [work.items for work in self.running if not self.is_awaited(work)]):
             self.complain(f"{dead} still run though all callers have left")
         self.observe_closers()
         self.observe_tally(statistics)
         self.judge()
 
-    def observe_progress(self, waiting: list[int], statistics: Any) -> None:
+    def observe_progress(self, waiting: list[int], full: bool) -> None:
         """A slot is free and somebody waits: then there must be a reason to."""
         oldest = min(self.by_item[item].arrived for item in waiting)
         reasons = {
-            "full": len(waiting) >= min(self.batcher.max_batch_size, self.setup.maxsize),
+            "full": len(waiting) >= self.batcher.max_batch_size or full,
             "cost": self.is_costed() and sum(map(cost_of, waiting)) >= self.batcher.max_batch_cost,
             "wait": self.loop.time() >= oldest + self.batcher.max_wait,
             "flush": oldest < self.flushed,
@@ -574,6 +608,8 @@ class Yard(Workshop):
 PASSES = st.integers(0, 3)
 COUNTS = st.sampled_from([1, 1, 2, 4])
 TIMEOUTS = st.sampled_from([math.inf, math.inf, math.inf, 0.0, 0.003, 0.02, 3.0])
+PRIORITIES = st.sampled_from([0, 0, 0, -1, 0.5, 2, math.inf])
+KEYS = st.sampled_from([None, None, None, "one", "two"])
 # Some are smaller than any wait, and than any slack in one.
 SECONDS = st.sampled_from([0.0005, 0.001, 0.002, 0.005, 0.02, 0.5, 1.0, 5.0])
 ENDS = st.sampled_from(
@@ -620,17 +656,31 @@ class Histories(RuleBasedStateMachine):
         finally:
             yard.give_up()
 
-    @rule(kind=st.sampled_from(["await", "await", "submit"]), count=COUNTS, timeout=TIMEOUTS, passes=PASSES)
-    def call(self, kind, count, timeout, passes):
+    @rule(
+        kind=st.sampled_from(["await", "await", "submit"]),
+        count=COUNTS,
+        timeout=TIMEOUTS,
+        priority=PRIORITIES,
+        key=KEYS,
+        passes=PASSES,
+    )
+    def call(self, kind, count, timeout, passes, **details):
         with self.step() as yard:
             for _ in range(count):
-                yard.act(functools.partial(yard.start, yard.new_call(kind, 1, timeout)), 0)
+                yard.act(functools.partial(yard.start, yard.new_call(kind, 1, timeout, **details)), 0)
             yard.run(passes)
 
-    @rule(size=st.integers(0, 7), timeout=TIMEOUTS, passes=PASSES, return_exceptions=st.booleans())
-    def map(self, size, timeout, passes, return_exceptions):
+    @rule(
+        size=st.integers(0, 7),
+        timeout=TIMEOUTS,
+        priority=PRIORITIES,
+        key=KEYS,
+        passes=PASSES,
+        return_exceptions=st.booleans(),
+    )
+    def map(self, size, timeout, passes, **details):
         with self.step() as yard:
-            call = yard.new_call("map", size, timeout, return_exceptions=return_exceptions)
+            call = yard.new_call("map", size, timeout, **details)
             yard.act(functools.partial(yard.start, call), passes)
 
     @precondition(lambda self: any(call.outcome is None for call in self.yard.calls))

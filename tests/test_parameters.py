@@ -18,6 +18,8 @@ from asyncbatch import (
     Fifo,
     FuturesExecutor,
     InlineExecutor,
+    Keyed,
+    Priority,
     ThreadExecutor,
     batched,
 )
@@ -107,7 +109,14 @@ GOOD_SETTINGS = {
     "max_batch_cost": [1, 0.5, INF, np.float64(3), Fraction(7, 2)],
     "cost": [None, lambda item: 1, int, lambda item: np.float64(1), lambda item: 0],
     "policy": [None, lambda outlook: 0.0],
-    "queue": [None, Fifo(), Fifo(2, "reject"), EarliestDeadline(INF, "evict")],
+    "queue": [
+        None,
+        Fifo(),
+        Fifo(2, "reject"),
+        EarliestDeadline(INF, "evict"),
+        Priority(5, ageing=Fraction(1, 3)),
+        Keyed(5),
+    ],
     "executor": [None, "inline", InlineExecutor(2)],
     "name": ["x", "", "a name {with} %s"],
     "observers": [(), [], [lambda event: None], {lambda event: None}],
@@ -247,7 +256,7 @@ def test_a_batcher_for_threads_refuses_details_that_make_no_sense():
 # Configurations
 
 
-@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline])
+@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline, Priority, Keyed])
 def test_a_queue_is_not_made_with_settings_that_make_no_sense(discipline):
     for value in NO_SIZES:
         with pytest.raises((TypeError, ValueError), match="maxsize"):
@@ -276,7 +285,14 @@ def test_a_futures_executor_needs_a_pool_and_a_capacity():
             FuturesExecutor(value)
 
 
-CONFIGURATIONS = [Fifo(5, "reject"), EarliestDeadline(5), InlineExecutor(2), ThreadExecutor(2)]
+CONFIGURATIONS = [
+    Fifo(5, "reject"),
+    EarliestDeadline(5),
+    Priority(5),
+    Keyed(5, key=len),
+    InlineExecutor(2),
+    ThreadExecutor(2),
+]
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda each: type(each).__name__)

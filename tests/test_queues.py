@@ -13,7 +13,7 @@ import numpy as np
 from callers import conserved, outcome, passes, running, until
 import pytest
 
-from asyncbatch import Batcher, DeadlineExceeded, EarliestDeadline, Fifo, InlineExecutor, QueueFull
+from asyncbatch import Batcher, DeadlineExceeded, EarliestDeadline, Fifo, InlineExecutor, Keyed, Priority, QueueFull
 from asyncbatch.testing import RecordingFunction
 
 INF = math.inf
@@ -84,7 +84,7 @@ async def test_those_who_left_leave_no_gap_and_change_no_order():
 # How many may wait
 
 
-@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline])
+@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline, Priority, Keyed])
 async def test_a_full_queue_keeps_callers_waiting_in_their_order(discipline):
     async with busy(max_batch_size=2, queue=discipline(3)) as (batcher, function):
         tasks = start(batcher, *range(10))
@@ -137,7 +137,7 @@ async def test_who_left_the_line_for_room_is_not_let_in():
         assert conserved(batcher)
 
 
-@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline])
+@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline, Priority, Keyed])
 async def test_a_queue_that_rejects_says_so_at_once_and_when_to_come_back(discipline):
     async with busy(queue=discipline(2, "reject")) as (batcher, _):
         tasks = start(batcher, *range(4))
@@ -180,7 +180,7 @@ async def test_a_queue_that_evicts_lets_the_newcomer_in_and_the_oldest_go():
         assert function.batches == [[3, 4]]
 
 
-@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline])
+@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline, Keyed])
 async def test_a_queue_that_evicts_never_holds_more_than_it_may(discipline):
     async with busy(queue=discipline(2, "evict")) as (batcher, _):
         tasks = start(batcher, 0)
@@ -196,6 +196,22 @@ async def test_a_queue_that_evicts_never_holds_more_than_it_may(discipline):
         results = [await task for task in tasks]
         assert kinds(results)[-1] == 11
         assert conserved(batcher)
+
+
+async def test_a_map_cancelled_as_room_frees_lets_no_more_in_than_there_is_room_for():
+    async with busy(queue=Fifo(2)) as (batcher, function):
+        leaves = batcher.submit("leaves")
+        mapped = asyncio.create_task(outcome(batcher.map([1, 2, 3])))
+        await passes()
+        tasks = start(batcher, 4, 5, 6)
+        await passes()
+        mapped.cancel()
+        leaves.cancel()  # in the same pass: the map has not left yet
+        assert (batcher.statistics().queued, conserved(batcher)) == (2, True)
+        batcher.release()
+        assert await asyncio.gather(*tasks) == [4, 5, 6]
+        with contextlib.suppress(asyncio.CancelledError):
+            await mapped
 
 
 async def test_the_bound_holds_whatever_comes_and_goes():
@@ -652,7 +668,20 @@ async def test_a_cost_may_be_a_numpy_number():
 # Many at once
 
 
-@pytest.mark.parametrize("queue", [Fifo(), Fifo(3), EarliestDeadline(), EarliestDeadline(3)])
+@pytest.mark.parametrize(
+    "queue",
+    [
+        Fifo(),
+        Fifo(3),
+        EarliestDeadline(),
+        EarliestDeadline(3),
+        Priority(),
+        Priority(3),
+        Keyed(),
+        Keyed(3),
+        Keyed(3, key=str),
+    ],
+)
 async def test_a_map_of_any_size_comes_back_in_order(queue):
     async with running(
         RecordingFunction(lambda item: item * 10), max_batch_size=4, queue=queue, executor=InlineExecutor(3)
@@ -929,7 +958,16 @@ async def sometimes_bad(items):
 
 @pytest.mark.virtual
 @pytest.mark.parametrize(
-    "queue", [Fifo(5), Fifo(5, "reject"), Fifo(5, "evict"), EarliestDeadline(5), EarliestDeadline(5, "evict")]
+    "queue",
+    [
+        Fifo(5),
+        Fifo(5, "reject"),
+        Fifo(5, "evict"),
+        EarliestDeadline(5),
+        EarliestDeadline(5, "evict"),
+        Priority(5, "evict"),
+        Keyed(5, "evict"),
+    ],
 )
 @pytest.mark.parametrize("seed", range(3))
 async def test_every_item_has_one_outcome_at_every_moment(queue, seed):

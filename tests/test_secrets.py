@@ -20,6 +20,8 @@ from asyncbatch import (
     Batcher,
     EarliestDeadline,
     Fifo,
+    Keyed,
+    Priority,
     batched,
 )
 from asyncbatch.testing import RecordingFunction
@@ -181,7 +183,9 @@ async def test_whatever_the_function_does_with_secrets_they_stay_secret(executor
             gc.collect()
 
 
-@pytest.mark.parametrize("queue", [Fifo(1, "reject"), Fifo(1, "evict"), EarliestDeadline(1, "evict")])
+@pytest.mark.parametrize(
+    "queue", [Fifo(1, "reject"), Fifo(1, "evict"), EarliestDeadline(1, "evict"), Priority(1, "evict"), Keyed(1, "evict")]
+)
 async def test_secrets_in_the_queue_stay_secret(queue):
     with listening() as told:
         gate = asyncio.Event()

@@ -21,8 +21,10 @@ from asyncbatch import (
     Fifo,
     InlineExecutor,
     Isolated,
+    Keyed,
     Outlook,
     Padded,
+    Priority,
     ProcessExecutor,
     Stacked,
     Statistics,
@@ -134,6 +136,8 @@ def settings(pool: concurrent.futures.Executor) -> None:
         Batcher[str, int],
     )
     Batcher(lengths, queue=EarliestDeadline(), executor="thread")
+    Batcher(lengths, queue=Priority(ageing=math.inf))
+    Batcher(lengths, queue=Keyed(when_full="evict", key=len))
     Batcher(async_lengths, executor=InlineExecutor(concurrency=4))
     Batcher(lengths, executor=ProcessExecutor(workers=2, timeout=1.5, retries=1))
     Batcher(lengths, executor=pool)

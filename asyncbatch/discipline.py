@@ -1,0 +1,21 @@
+"""What a queue discipline is: a frozen configuration, and the classes of what runs by it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Protocol
+
+__all__ = ("Discipline",)
+
+
+class Discipline(Protocol):
+    """The frozen configuration of a queue; see `asyncbatch.queues`."""
+
+    @property
+    def maxsize(self) -> float: ...
+    @property
+    def when_full(self) -> Literal["wait", "reject", "evict"]: ...
+
+    uses_deadlines: ClassVar[bool]
+    detailed: ClassVar[bool]  # whether it needs more of each request than its item
+    queue_class: ClassVar[Any]  # of an `asyncbatch.intake.IntakeQueue`
+    rule_class: ClassVar[Any]  # of an `asyncbatch.departures.Departures`; None is the one for the queue as a whole

@@ -1,0 +1,297 @@
+"""Keyed: one queue a key, and a batch of items of one key only. Keys fill by themselves, and are served in turns.
+
+What a queue does it does for one group at a time, the one that was last selected: so all that is inherited works on the
+line of that group, as if it were the whole queue.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from itertools import chain, count
+from typing import Any, ClassVar, cast
+
+from . import parameters
+from .departures import Departures
+from .intake import IntakeQueue
+from .lobby import Lobby
+from .parts import parted
+from .queues import Fifo
+from .ranked import LazyHeap
+from .request import Bulk
+from .turns import Group, Turns
+
+__all__ = ("Keyed", "KeyedDepartures", "KeyedLobby", "KeyedQueue")
+
+
+class KeyedLobby(Lobby):
+    """A lobby for each key; they take turns, so that no key keeps the others waiting for room."""
+
+    line: Any  # the lobbies, by key
+
+    def __init__(self, tally: Any) -> None:
+        super().__init__(tally)
+        self.line = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain.from_iterable(list(self.line.values()))
+
+    def append(self, request: Any) -> None:
+        self.line.setdefault(request.key, Lobby(self._tally)).append(request)
+        request.place = self
+        self._count += 1
+
+    def first(self) -> Any:
+        while self.line:
+            key, lobby = next(iter(self.line.items()))
+            request = lobby.first()
+            if next(iter(self.line.values()), None) is not lobby:
+                continue  # somebody left who had room to give, and others have taken their turns
+            if request is not None:
+                return request
+            del self.line[key]
+        return None
+
+    def popleft(self) -> Any:
+        key, lobby = next(iter(self.line.items()))
+        self._count -= 1
+        self.rotate(key)
+        return lobby.popleft()
+
+    def rotate(self, key: Hashable) -> None:
+        """Let all others go before `key`."""
+        if key in self.line:
+            self.line.move_to_end(key)
+
+    def discard(self, request: Any, outcome: str) -> None:
+        self._count -= 1
+        self.line[request.key].discard(request, outcome)
+        if not len(self.line[request.key]):
+            del self.line[request.key]
+
+
+class KeyedQueue(IntakeQueue):
+    """A line for each key that somebody waits with. `turns` knows which may leave, and which of those is next."""
+
+    lobby: KeyedLobby
+
+    def __init__(self, config: Any, tally: Any, *rest: Any, **options: Any) -> None:
+        self._key_of: Callable[[Any], Hashable] | None = config.key
+        super().__init__(config, tally, *rest, **options)
+        self.lobby = KeyedLobby(tally)
+
+    def _init(self, maxsize: float) -> None:  # noqa: ARG002
+        self.turns = Turns()
+        self._groups: dict[Hashable, Group] = {}
+        self._group = Group(None, self)
+        self._queue, self._get = self._group.line, self._group.line.popleft  # type: ignore[method-assign]
+        self._by_size: dict[int, Group] = {}
+        self._sizes = LazyHeap(self._by_size.__contains__)
+        self._sequence = count()
+        self.put_last = self._put
+
+    def select(self, group: Group) -> None:
+        """Let all that is inherited work on the line of `group`."""
+        if group is not self._group:
+            self._group.dead, self._dead = self._dead, group.dead
+            self._group, self._queue, self._get = group, group.line, group.line.popleft  # type: ignore[method-assign]
+
+    # Coming in.
+
+    def put_nowait(self, request: Any, waits: bool = False) -> None:
+        request.key = self._key(request.key, request.item)
+        super().put_nowait(request, waits)
+
+    def put_bulk(self, bulk: Bulk) -> None:
+        if bulk.key is not None or self._key_of is None:
+            super().put_bulk(bulk)
+            return
+        parts = parted(bulk, [self._key(None, item) for item in bulk.item])
+        self._check_room(bulk)
+        for part in parts:
+            self._line_up(part)
+
+    def _key(self, key: Hashable, item: Any) -> Hashable:
+        """Return the key of `item`. What is wrong with it shows here, where nothing was counted yet."""
+        if key is None and self._key_of is not None:
+            key = self._key_of(item)
+        self._groups.get(key)
+        return key
+
+    def _put(self, request: Any) -> None:
+        group = self._groups.get(request.key)
+        if group is None:
+            group = self._groups[request.key] = Group(request.key, self)
+        group.line.append(request)
+        if not isinstance(request, Bulk):
+            self._grow(group, 1, request.cost)
+
+    def _extend(self, bulk: Bulk) -> None:
+        before = bulk.admitted
+        super()._extend(bulk)
+        self.lobby.rotate(bulk.key)  # what is left of it waits for its next turn
+        self._grow(self._groups[bulk.key], bulk.admitted - before, bulk.cost_of(before, bulk.admitted))
+
+    def _grow(self, group: Group, size: int, cost: float) -> None:
+        group.admitted += size
+        group.cost += cost
+        self.turns.touch(group)
+        if self._when_full == "evict":
+            self._weigh(group)
+
+    # Going out.
+
+    def _board_singles(self, flight: Any, limit: int) -> None:
+        group = self._begin()
+        super()._board_singles(flight, limit)
+        self._shrink(group, len(flight.passengers), len(flight.passengers))
+        self.turns.serve(group, len(flight.passengers))
+
+    def _board_measured(self, flight: Any, limit: int, budget: float) -> None:
+        group = self._begin()
+        super()._board_measured(flight, limit, budget)
+        cost = sum([each.cost for each in flight.passengers])
+        self._shrink(group, len(flight.items), cost)
+        self.turns.serve(group, cost)
+
+    def _begin(self) -> Group:
+        group = self.turns.chosen or self.turns.front() or self._group
+        self.select(group)
+        return group
+
+    def _flies(self, request: Any, flight: Any) -> bool:
+        waited = request.place is not None
+        if super()._flies(request, flight):
+            return True
+        if waited:
+            self._shrink(self._group, 1, request.cost)
+        return False
+
+    def discard(self, request: Any, outcome: str) -> None:
+        selected = self._group
+        if request.size:
+            self.select(self._groups[request.key])
+            self._shrink(self._group, request.size, request.queued_cost())
+        super().discard(request, outcome)
+        self.select(selected)  # it may have been at work on that one
+
+    def _shrink(self, group: Group, size: int, cost: float) -> None:
+        group.admitted -= size
+        group.cost -= cost
+        if size and not group.admitted:
+            del self._groups[group.key]
+            self.turns.forget(group)
+            self._by_size.pop(group.rank, None)
+
+    def clear(self, error: Callable[[], Exception], outcome: str) -> None:
+        for group in [self._group, *self._groups.values()]:
+            self.select(group)
+            super().clear(error, outcome)
+
+    # The largest, where one has to go.
+
+    def _weigh(self, group: Group) -> None:
+        self._by_size.pop(group.rank, None)
+        group.rank = next(self._sequence)
+        self._by_size[group.rank] = group
+        self._sizes.push(-group.admitted, group.rank)
+
+    def _victim(self) -> Any:
+        while (row := self._sizes.first()) is not None:
+            group = self._by_size[row[1]]
+            if -row[0] > group.admitted:
+                self._weigh(group)  # it has shrunk since
+                continue
+            self.select(group)
+            if (request := self.head()) is not None:
+                return request
+        return None
+
+
+class KeyedDepartures(Departures):
+    """The same rule, asked of each key for itself: `_queue` is the one that is looked at."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._all = cast("KeyedQueue", self._queue)
+        self._turns = self._all.turns
+        self._terms: tuple[Any, ...] = ()  # by which those that wait were judged
+
+    def decide(self, now: float) -> tuple[float, str]:
+        self._note_terms()
+        turns = self._turns
+        for group in turns.unsettled(now):
+            self._judge(group, now)
+        while (first := turns.front()) is not None:
+            if reason := self._judge(first, now):
+                turns.chosen = first
+                return 0.0, reason
+        due, soonest = turns.soonest()
+        if soonest is not None and self._all.full():  # nobody can come in and fill any
+            turns.join(soonest)
+            turns.chosen = soonest
+            return 0.0, "full"
+        return due - now, ""
+
+    def _judge(self, group: Any, now: float) -> str:
+        """Return why a batch of `group` may leave, or let it wait."""
+        self._queue = group
+        wait, reason = super().decide(now)
+        self._queue = self._all
+        if not group.admitted:  # all of it has left
+            return ""
+        if reason:
+            self._turns.join(group)
+        else:
+            self._turns.wait(group, now + wait)
+        return reason
+
+    def _note_terms(self) -> None:
+        limits = self._limits
+        timed = self._policy is not None or self._deadlines.nearest() < math.inf
+        run_time = self._tally.run_time if timed else 0.0
+        sizes = limits.max_batch_size, limits.max_batch_cost, limits.max_wait
+        terms = (*sizes, run_time, self.closing, self.flushing, self._flushed_at)
+        if terms != self._terms:
+            self._terms = terms
+            self._turns.reconsider()
+
+    def enough(self) -> int:
+        return 1  # of whichever key
+
+    def _nearest(self) -> float:
+        nearest = self._deadlines.nearest()
+        return nearest if nearest == math.inf else self._queue.nearest()  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed(Fifo):
+    """A queue for each `key`, first in, first out; a batch holds items of one key only.
+
+    The key is that of the call; without one, `key(item)`, if that was given, else None, which is a key like any other.
+    Each key fills, waits and leaves by itself: `max_batch_size`, `max_wait`, deadlines and a `policy` see only its own
+    items. Keys with a batch to send are served by deficit round robin over cost, or the number of items without
+    one: of any two that always have some waiting, neither gets more than two of the dearest batches ahead.
+
+    `maxsize` bounds all keys together. When full, callers that wait for room are let in key by key, in turns;
+    `"evict"` turns out the oldest of the key that has the most waiting; so with either no key takes all the room. With
+    `"reject"` the newcomer is turned away, whatever its key. A key that nobody waits with costs nothing.
+
+    Raises `TypeError` for a `key` that cannot be called. One that raises, or returns what is not hashable, fails the call.
+    """
+
+    key: Callable[[Any], Hashable] | None = None
+
+    detailed: ClassVar[bool] = True
+    queue_class: ClassVar[type[IntakeQueue]] = KeyedQueue
+    rule_class: ClassVar[Any] = KeyedDepartures
+
+    def __post_init__(self) -> None:
+        Fifo.__post_init__(self)  # the class that slots=True makes is not the one that `super()` knows
+        parameters.callables(key=self.key)

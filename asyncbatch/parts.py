@@ -1,0 +1,70 @@
+"""Parts: the items of one `map` whose keys differ travel apart, and are answered together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .request import Bulk, Portion
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+__all__ = ("Part", "parted")
+
+
+class _Parted:
+    """The place of a bulk whose parts are in the queue: when it leaves they do, and nothing else is to be done."""
+
+    def discard(self, request: Any, outcome: str) -> None:
+        pass
+
+
+class Part(Bulk):
+    """The items of one key. It has the future of the whole, fails and is answered with it, but has a place of its own."""
+
+    __slots__ = ("positions", "whole")
+
+    def __init__(self, whole: Bulk, key: Hashable, positions: Sequence[int]) -> None:
+        super().__init__(
+            [whole.item[i] for i in positions],
+            whole.future,
+            whole.arrived,
+            None,
+            deadline=whole.deadline,
+            scoped=whole.scoped,
+            priority=whole.priority,
+            key=key,
+            cost=0.0,
+            costs=None if whole.costs is None else [whole.costs[i] for i in positions],
+            return_exceptions=whole.return_exceptions,
+        )
+        self.whole = whole
+        self.positions = positions
+
+    def portion(self, size: int) -> Portion:
+        self.whole.admitted += size  # nobody asks the whole for more than whether any of it still waits
+        self.whole.taken += size
+        return super().portion(size)
+
+    def fail(self, error: BaseException, outcome: str) -> None:
+        self.whole.fail(error, outcome)
+
+    def deliver(self, portion: Portion, outputs: Sequence[Any]) -> None:
+        self.portions.discard(portion)
+        self.pending -= portion.size
+        for position, output in zip(self.positions[portion.start : portion.stop], outputs, strict=True):
+            self.whole.results[position] = output
+        if not self.pending:
+            self.place = None
+            self.let_go()
+        self.whole.settle(None if self.pending else self, portion.size)
+
+
+def parted(whole: Bulk, keys: Sequence[Hashable]) -> list[Part]:
+    """Return the parts of `whole`, one for each of the different `keys` of its items."""
+    positions: dict[Hashable, list[int]] = {}
+    for position, key in enumerate(keys):
+        positions.setdefault(key, []).append(position)
+    whole.place = _Parted()
+    whole.portions = {Part(whole, key, places) for key, places in positions.items()}
+    return sorted(whole.portions, key=lambda part: part.positions[0])
