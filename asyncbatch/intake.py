@@ -151,9 +151,8 @@ class IntakeQueue(Doorbell):
 
     def _admit(self) -> None:
         """Let those who wait for room come in, in their order, as far as there is room."""
-        while (
-            request := self.lobby.first()
-        ) is not None and not self.full():  # the first may have let others in as it left
+        # The first may let others in as it leaves, so it is asked for before the room is.
+        while (request := self.lobby.first()) is not None and not self.full():
             if isinstance(request, Bulk):
                 self._extend(request)
             else:
