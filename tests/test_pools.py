@@ -32,7 +32,7 @@ def standard() -> Iterator[concurrent.futures.Executor]:
 def loky() -> Iterator[concurrent.futures.Executor]:
     pool = get_reusable_executor(max_workers=2)
     yield pool
-    pool.shutdown(wait=True, kill_workers=True)
+    pool.shutdown(wait=True)
 
 
 @contextlib.contextmanager
