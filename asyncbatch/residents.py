@@ -38,6 +38,7 @@ class Residents:
         self._open_slots = open_slots
         self._all: list[Resident] = []
         self._closing: set[Future[Any]] = set()  # what slots that were closed still have to do
+        self._resized: asyncio.Future[None] = self.house.loop.create_future()
         self._grow(capacity)
 
     async def ready(self) -> None:
@@ -56,9 +57,11 @@ class Residents:
 
     async def resize(self, capacity: int, *, wait: bool) -> None:
         """Have so many slots; `wait` until the new ones are available, or those that are too many are closed."""
+        self._resized.set_result(None)
+        self._resized = self.house.loop.create_future()
         staying = [each for each in self._all if not each.leaving]
         if capacity > len(staying):
-            self._grow(capacity - len(staying))
+            self._keep_or_grow(capacity - len(staying))
             if wait:
                 await self.ready()
             return
@@ -69,9 +72,19 @@ class Residents:
             if each.task is None:
                 self._move_out(each)
         self.house.queue.ring_all()
-        if wait and (tasks := [each.task for each in leaving if each.task is not None]):
-            await asyncio.wait(tasks)
+        # One that is to stay after all, as the batcher is resized again, is not waited for.
+        while wait and (tasks := [each.task for each in leaving if each.leaving and each.task is not None]):
+            await asyncio.wait([*tasks, self._resized], return_when=asyncio.FIRST_COMPLETED)
+        if wait:
             await self._closed()
+
+    def _keep_or_grow(self, more: int) -> None:
+        """Have `more` slots: first of all those that are about to leave, as they still run."""
+        kept = [each for each in self._all if each.leaving][:more]
+        for each in kept:
+            each.leaving = False
+        self.house.capacity += len(kept)
+        self._grow(more - len(kept))
 
     async def _closed(self) -> None:
         """Wait until nothing is left of slots that were closed."""

@@ -206,6 +206,22 @@ async def test_before_entering_and_after_closing_there_is_nothing_to_resize():
 
 
 @pytest.mark.virtual
+async def test_those_that_were_to_leave_stay_if_they_are_needed_again():
+    function = RecordingFunction(seconds=10)
+    async with running(function, max_batch_size=1, executor=InlineExecutor(4)) as batcher:
+        calls = [asyncio.create_task(batcher(item)) for item in range(12)]
+        await asyncio.sleep(1)
+        shrinking = asyncio.create_task(batcher.resize(1))
+        await passes()
+        await batcher.resize(3)
+        await asyncio.sleep(10)
+        assert shrinking.done()
+        assert await asyncio.gather(*calls) == list(range(12))
+        assert function.most_running == 4
+        assert function.times == [0, 0, 0, 0, 10, 10, 10, 20, 20, 20, 30, 30]
+
+
+@pytest.mark.virtual
 async def test_closing_while_it_shrinks_answers_all():
     function = RecordingFunction(seconds=10)
     async with running(function, max_batch_size=1, executor=InlineExecutor(3)) as batcher:
