@@ -30,13 +30,16 @@ from asyncbatch.executors import restarts
 pytestmark = pytest.mark.filterwarnings("default")  # of what others warn we are not the judges
 
 PATIENCE = 60
+# That a node is gone is noticed within seconds, and not within a quarter of a minute.
+CHECKS = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+HEAD = {"num_cpus": 2, "include_dashboard": False, "_system_config": CHECKS}
 
 
 @pytest.fixture(scope="module")
 def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.path.dirname(__file__))  # actors import this file
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        cluster = Cluster(initialize_head=True, head_node_args=HEAD)
         ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         yield cluster
         ray.shutdown()
@@ -346,8 +349,9 @@ def test_an_actor_that_is_killed_fails_its_own_batch_and_is_replaced():
             assert [type(each) for each in lost] == [WorkerLost]
             assert "while it ran this batch" in str(lost[0])
             assert isinstance(lost[0].__cause__, ray.exceptions.ActorDiedError)
-            after = set(await outcomes(batcher, *range(40)))
-            assert after - before
+            async with asyncio.timeout(PATIENCE):
+                while not set(await outcomes(batcher, *range(40))) - before:
+                    await asyncio.sleep(0.01)
             assert conserved(batcher)
 
     run(main)
@@ -532,19 +536,33 @@ PROGRAM = """
         return [Refused("odd") if item % 2 else item for item in items]
 
     async def main():
-        async with Batcher(check, executor=RayExecutor(ADDRESS)) as batcher:
+        async with Batcher(check, executor=RayExecutor(address=ADDRESS)) as batcher:
             print(await batcher.map([1, 2], return_exceptions=True))
-        print(ray.is_initialized(), len(ray.nodes()))
+        print(ray.is_initialized(), ray.get_runtime_context().gcs_address)
+        await asyncio.sleep(1)
+        async with Batcher(check, executor=RayExecutor(retries=1)) as batcher:
+            print(await batcher(4))
 
     asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("given", [False, True])
-def test_a_program_starts_a_ray_or_connects_to_the_one_it_is_given_and_says_nothing(given, cluster, tmp_path):
-    address = f"address={cluster.address!r}" if given else "address='local'"
-    (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM).replace("ADDRESS", address))
+def program(folder, address):
+    (folder / "program.py").write_text(textwrap.dedent(PROGRAM).replace("ADDRESS", repr(address)))
     done = subprocess.run(
-        [sys.executable, "program.py"], capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False
+        [sys.executable, "program.py"], capture_output=True, text=True, timeout=120, cwd=folder, check=False
     )
-    assert (done.stdout, done.stderr) == ("[Refused('odd'), 2]\nTrue 1\n", "")
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_a_program_starts_a_ray_that_stays_and_says_nothing(cluster, tmp_path):
+    first, second, third = program(tmp_path, "local")
+    assert (first, third) == ("[Refused('odd'), 2]", "4")
+    assert second.startswith("True ")
+    assert cluster.address not in second
+
+
+def test_a_program_connects_to_the_ray_that_it_is_given(cluster, tmp_path):
+    assert program(tmp_path, cluster.address) == ["[Refused('odd'), 2]", f"True {cluster.address}", "4"]
+    assert ray.is_initialized()

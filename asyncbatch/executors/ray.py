@@ -180,7 +180,7 @@ class RaySlot:
     def _start(self) -> tuple[bool, None]:
         with _CONNECTING:
             if not ray.is_initialized():
-                ray.init(self._settings.address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+                _connect(self._settings.address)
         self._actor = self._settings.actor_class().remote()
         return True, None
 
@@ -233,3 +233,20 @@ class RaySlot:
         actor, self._actor = self._actor, None
         if actor is not None and ray.is_initialized():
             ray.kill(actor)
+
+
+def _connect(address: str | None) -> None:
+    """Connect to Ray, or start one, in a thread that stays: the processes of Ray end with the thread that started them."""
+    connected: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def stay() -> None:
+        try:
+            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        except BaseException as error:  # noqa: BLE001  # the slot's thread raises it
+            connected.set_exception(error)
+        else:
+            connected.set_result(None)
+            threading.Event().wait()
+
+    threading.Thread(target=stay, name="asyncbatch ray", daemon=True).start()
+    connected.result()
