@@ -24,7 +24,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed; `nox -s ray` runs
 
 from ray.cluster_utils import Cluster
 
-from asyncbatch import Batcher, OutputCountMismatch, OutputTypeError, RayExecutor, WorkerLost
+from asyncbatch import Batcher, Closed, OutputCountMismatch, OutputTypeError, RayExecutor, WorkerLost
 from asyncbatch.executors import restarts
 
 pytestmark = pytest.mark.filterwarnings("default")  # of what others warn we are not the judges
@@ -449,7 +449,7 @@ def test_closing_with_no_time_left_kills_the_actor(tmp_path):
             call = asyncio.create_task(outcome(batcher(1)))
             await came(tmp_path, 1)
             await batcher.aclose(timeout=0)
-            assert isinstance(await call, BaseException)
+            assert isinstance(await call, Closed)
 
     run(main)  # and no actor is left behind
 
@@ -542,6 +542,10 @@ PROGRAM = """
         await asyncio.sleep(1)
         async with Batcher(check, executor=RayExecutor(retries=1)) as batcher:
             print(await batcher(4))
+            if ADDRESS != "local":  # where it would take long
+                ray.shutdown()
+                ray.init(ADDRESS, log_to_driver=False, logging_level="ERROR")
+            print(await batcher(6))
 
     asyncio.run(main())
 """
@@ -557,12 +561,12 @@ def program(folder, address):
 
 
 def test_a_program_starts_a_ray_that_stays_and_says_nothing(cluster, tmp_path):
-    first, second, third = program(tmp_path, "local")
-    assert (first, third) == ("[Refused('odd'), 2]", "4")
+    first, second, *others = program(tmp_path, "local")
+    assert (first, *others) == ("[Refused('odd'), 2]", "4", "6")
     assert second.startswith("True ")
     assert cluster.address not in second
 
 
-def test_a_program_connects_to_the_ray_that_it_is_given(cluster, tmp_path):
-    assert program(tmp_path, cluster.address) == ["[Refused('odd'), 2]", f"True {cluster.address}", "4"]
+def test_a_program_connects_to_the_ray_that_it_is_given_and_may_do_so_anew(cluster, tmp_path):
+    assert program(tmp_path, cluster.address) == ["[Refused('odd'), 2]", f"True {cluster.address}", "4", "6"]
     assert ray.is_initialized()

@@ -41,8 +41,8 @@ class RayExecutor:
     `num_gpus`, `resources`, `scheduling_strategy`, `runtime_env`, ... Functions travel as Ray's own do: by name, or as they
     are where they have none. asyncbatch must be installed where actors run, and whatever the function imports.
 
-    It uses the Ray that the process is connected to, else connects to `address`, else starts one, as `ray.init` does.
-    That stays until the program ends, as results lie in its memory, or until somebody calls `ray.shutdown()`.
+    It uses the Ray that the process is connected to, else connects to `address`, else starts one, as `ray.init` does. As
+    that takes seconds, it stays for the next batcher, until the program ends or calls `ray.shutdown()`.
 
     Arrays travel through the object store: those among the items are read-only, and so are those among the results. One
     that is kept keeps its whole batch there; copy what is to be kept for long.
@@ -222,7 +222,10 @@ class RaySlot:
         """Whether it is known here that the actor has ended, as it was idle: no batch need fail for that."""
         if self._actor is None:
             return False
-        return not ray.is_initialized() or self._actor._get_local_state() == _DEAD  # noqa: SLF001  # as Ray Data does
+        if not ray.is_initialized():
+            return True
+        state = self._actor._get_local_state()  # noqa: SLF001  # no call to the cluster; Ray Data goes by it too
+        return state == _DEAD or (state is None and self._built)  # it is of a Ray that was shut down
 
     def _lose(self) -> None:
         self._restarts.lost()
@@ -232,7 +235,8 @@ class RaySlot:
     def _end(self) -> None:
         actor, self._actor = self._actor, None
         if actor is not None and ray.is_initialized():
-            ray.kill(actor)
+            with contextlib.suppress(ray.exceptions.RayError):  # it is of a Ray that was shut down
+                ray.kill(actor)
 
 
 def _connect(address: str | None) -> None:
