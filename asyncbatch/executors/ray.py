@@ -7,7 +7,6 @@ import concurrent.futures
 import contextlib
 import logging
 import math
-import pickle
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from asyncbatch.function import is_class, name_of
 from asyncbatch.scatter import checked
 
 from .answers import refuse_async
-from .replica import Replica, Unpicklable, faults, pickled, ray
+from .replica import Replica, Unpicklable, faults, pickled, ray, unpickled
 from .restarts import Restarts
 
 if TYPE_CHECKING:
@@ -206,7 +205,7 @@ class RaySlot:
         actor, timeout = self._actor, self._settings.timeout
         limit = timeout if self._built and timeout < math.inf else None
         try:
-            data, buffers = ray.get(getattr(actor, method).remote(question), timeout=limit)
+            answer = ray.get(getattr(actor, method).remote(question), timeout=limit)
         except ray.exceptions.RayError as error:
             if isinstance(error, ray.exceptions.RayTaskError | ray.exceptions.ObjectStoreFullError):
                 raise  # the actor lives
@@ -214,7 +213,7 @@ class RaySlot:
             lost = WorkerLost.far_away(self._name, timeout if late else None, loaded=self._built)
             self._lose()
             raise lost from error
-        return pickle.loads(data, buffers=buffers)  # type: ignore[no-any-return]  # noqa: S301  # from our own actor
+        return unpickled(answer)  # type: ignore[no-any-return]
 
     # Actors.
 

@@ -22,10 +22,10 @@ try:
 except ImportError:  # it is an extra
     ray = None
 
-__all__ = ("Pickled", "Replica", "Unpicklable", "faults", "pickled", "ray")
+__all__ = ("Pickled", "Replica", "Unpicklable", "faults", "pickled", "ray", "unpickled")
 
-Pickled: TypeAlias = tuple[bytes, list[pickle.PickleBuffer]]
-"""A pickle, and beside it the data of its arrays, which Ray lays into its object store."""
+Pickled: TypeAlias = bytes | tuple[bytes, list[pickle.PickleBuffer]]
+"""A pickle, which Ray carries as it is; or one and, beside it, the data of its arrays, for Ray's object store."""
 
 
 class Unpicklable(Exception):
@@ -42,7 +42,7 @@ class Replica:
 
     def run(self, question: Pickled) -> Pickled:
         """Run the function; what comes back is pickled in any case."""
-        ok, outcome = answer_plainly(self._call, *question, dumps=ray.cloudpickle.dumps)
+        ok, outcome = answer_plainly(self._call, question, dumps=ray.cloudpickle.dumps)
         try:
             return pickled((ok, outcome))
         except Unpicklable:
@@ -52,8 +52,8 @@ class Replica:
         function, build, self._name = ray.cloudpickle.loads(plan)
         self._function = function() if build else function
 
-    def _call(self, data: bytes, buffers: Sequence[Any]) -> Any:
-        items = pickle.loads(data, buffers=buffers)  # noqa: S301  # from our own batcher
+    def _call(self, question: Pickled) -> Any:
+        items = unpickled(question)
         self._expected = len(items)
         return self._function(items)
 
@@ -68,9 +68,16 @@ def pickled(value: Any) -> Pickled:
     """Pickle `value` as Ray would: what has no name to be imported by travels as it is."""
     buffers: list[pickle.PickleBuffer] = []
     try:
-        return ray.cloudpickle.dumps(value, 5, buffers.append), buffers
+        data: bytes = ray.cloudpickle.dumps(value, 5, buffers.append)
     except Exception as error:  # the user's own ways of pickling may raise anything
         raise Unpicklable from error
+    return (data, buffers) if buffers else data
+
+
+def unpickled(value: Pickled) -> Any:
+    """Return what was pickled; its arrays lie where Ray has them."""
+    data, buffers = (value, []) if isinstance(value, bytes) else value
+    return pickle.loads(data, buffers=buffers)  # noqa: S301  # from our own other half
 
 
 def faults(values: Sequence[Any]) -> dict[int, TypeError]:
