@@ -45,6 +45,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def ray(session: nox.Session) -> None:
+    """Run the tests of the Ray executor, on clusters that they start on this machine."""
+    session.install(".[ray]", *group("test"))
+    tests = ("tests/test_ray.py", "tests/test_readme.py", "-k", "ray or a_program_prints")
+    session.run("python", "-P", "-m", "pytest", *tests, *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run the demo as a user would."""
     session.install(".")

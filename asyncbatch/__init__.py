@@ -45,11 +45,13 @@ from .queues import EarliestDeadline, Fifo, Priority
 
 if TYPE_CHECKING:
     from .adapters.arrays import Padded, Stacked
+    from .executors.ray import RayExecutor
 else:
+    _LAZY = {"Padded": ".adapters.arrays", "Stacked": ".adapters.arrays", "RayExecutor": ".executors.ray"}
 
     def __getattr__(name: str) -> object:
-        if name in ("Padded", "Stacked"):  # only who asks for them pays for numpy
-            return getattr(import_module(".adapters.arrays", __name__), name)
+        if name in _LAZY:  # only who asks for them pays for numpy, or Ray
+            return getattr(import_module(_LAZY[name], __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -76,6 +78,7 @@ __all__ = (
     "ProcessExecutor",
     "Progress",
     "QueueFull",
+    "RayExecutor",
     "Stacked",
     "Statistics",
     "ThreadExecutor",

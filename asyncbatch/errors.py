@@ -123,11 +123,19 @@ class WorkerLost(AsyncBatchError, RuntimeError):
         return cls(f"{worker} was killed by signal {-exit_code} while it {while_}{hint}", None, -exit_code)
 
     @classmethod
+    def far_away(cls, name: str, timeout: float | None, *, loaded: bool) -> WorkerLost:
+        """Return what a batch gets whose worker, on a cluster, was lost; `timeout` if that was why it was killed."""
+        worker, while_ = f"a worker of batcher {name!r}", "ran this batch" if loaded else "was being prepared"
+        if timeout is not None:
+            return cls(f"{worker} was killed, as it took longer than timeout={timeout} for this batch")
+        return cls(f"{worker} was lost while it {while_}; what the cluster says of it is the cause of this error")
+
+    @classmethod
     def too_often(cls, name: str, times: int, seconds: float) -> WorkerLost:
         """Return what a batch gets when so many workers were lost within so many seconds that none is started now."""
         return cls(
             f"batcher {name!r} lost {times} workers in {seconds:.0f} seconds, so no new one is started for a while; "
-            "find out what ends them, or allow more with ProcessExecutor(restarts=...)"
+            "find out what ends them, or allow more with restarts=... of the executor"
         )
 
     def __reduce__(self) -> tuple[type[WorkerLost], tuple[str, int | None, int | None]]:

@@ -10,7 +10,8 @@ What is compared is the time on the wall from having a list of items to having a
 All carriers are open at once in one process, with one worker each, and take turns; what disturbs one disturbs those it is
 compared to. Given are the least and the median of all turns, and ratios of the leasts. `asyncbatch` is one call of
 `Batcher.map`; `asyncbatch_slot` is the executor alone, as all others are. Then, what two workers do where one does 1, with a
-function that only computes. To add a carrier, copy a file in `carriers/`.
+function that only computes. To add a carrier, copy a file in `carriers/`. Those of Ray are measured when they are named, as
+its own processes disturb all others: `--carriers ray_actor,asyncbatch_ray`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ LIMIT = 900.0  # seconds
 TITLES = {"integers": "64 integers", "rows": "64 x 384 float32", "images": "64 x 3 x 224 x 224 float32"}
 HERE = "here"  # the work in this process: what the images are compared to
 POOL = "process_pool"  # what all are compared to
+RAY = {"asyncbatch_ray", "ray_actor"}  # only when they are named
 
 
 def main() -> None:
@@ -36,8 +38,8 @@ def main() -> None:
     files = {file.stem for file in BENCH.glob("carriers/[!_]*.py")}
     if unknown := set(options.carriers or ()) - files:
         raise SystemExit(f"no such file in bench/carriers: {', '.join(sorted(unknown))}.py")
-    names = sorted(files & {HERE, *options.carriers} if options.carriers else files)
-    environment = environments.prepare((".", "numpy", "loky"))
+    names = sorted(files & {HERE, *options.carriers} if options.carriers else files - RAY)
+    environment = environments.prepare((".", "numpy", "loky", *(("ray",) if RAY & {*names} else ())))
     if not isinstance(environment, Environment):
         raise SystemExit(f"could not install what is compared: {environment}")
     seconds = 1.0 if options.quick else 6.0

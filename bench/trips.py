@@ -62,7 +62,8 @@ async def beside(modules: dict[str, Any], function: str, items: list[Any], secon
 
 async def repeat(carry: Carry, items: list[Any], seconds: float) -> list[float]:
     times: list[float] = []
-    while sum(times) < seconds or len(times) < ENOUGH:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < ENOUGH:
         start = time.perf_counter()
         results = await carry(items)
         times.append(time.perf_counter() - start)

@@ -30,8 +30,10 @@ from asyncbatch import (
     FuturesExecutor,
     InlineExecutor,
     OutputTypeError,
+    RayExecutor,
     ThreadExecutor,
 )
+from asyncbatch.executors import ray as ray_room
 from asyncbatch.testing import RecordingFunction
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="default")
@@ -70,6 +72,12 @@ def thread_of(items):
 
 
 # Which one
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(ray_room, "ray", None)
+    with pytest.raises(ImportError, match=r"pip install asyncbatch\[ray\]"):
+        RayExecutor()
 
 
 async def test_async_functions_run_on_the_loop_and_others_in_a_thread():

@@ -26,7 +26,8 @@ ROOMS = """
     parts turns keyed
     executors.slot executors.inline executors.answers executors.futures
     executors.references executors.packing executors.framing executors.arena executors.cargo
-    executors.worker executors.child executors.process executors
+    executors.worker executors.child executors.restarts executors.process executors
+    executors.replica executors.ray
     house resident residents
     lifetime controls imap keywords batcher
     decorator coalesce sync

@@ -21,7 +21,7 @@ import pytest
 
 import asyncbatch.sync
 from asyncbatch import Batcher, Closed, OutputCountMismatch, OutputTypeError, ProcessExecutor, WorkerLost, batched
-from asyncbatch.executors import process as process_room
+from asyncbatch.executors import restarts
 from asyncbatch.executors.packing import Rows
 from inhabitants import (
     SECRET,
@@ -612,7 +612,7 @@ async def test_past_the_budget_callers_are_told_at_once(monkeypatch):
             assert isinstance(error, WorkerLost)
             assert "lost 2 workers in 60 seconds" in str(error)
             assert "restarts=" in str(error)
-        monkeypatch.setattr(process_room, "_WINDOW", 0.0)  # time passes
+        monkeypatch.setattr(restarts, "_WINDOW", 0.0)  # time passes
         await outcome(batcher("one more may be told what was known when it came"))
         assert isinstance(await outcome(batcher("live")), int)
 
@@ -629,7 +629,7 @@ async def test_whoever_is_killed_whenever_every_caller_has_an_outcome(monkeypatc
                 for pid in children():
                     os.kill(int(pid), signal.SIGKILL)
 
-    monkeypatch.setattr(process_room, "_BACKOFF", 0.0)
+    monkeypatch.setattr(restarts, "_BACKOFF", 0.0)
     async with running(identity, ProcessExecutor(workers=2, restarts=1000), max_batch_size=3) as batcher:
         await asyncio.gather(*[caller(number) for number in range(8)])
         counts = batcher.statistics()

@@ -28,17 +28,19 @@ def answer(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
         return False, _tame(error)
 
 
-def answer_plainly(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+def answer_plainly(
+    function: Callable[..., Any], *args: Any, dumps: Callable[[Any], bytes] = pickle.dumps
+) -> tuple[bool, Any]:
     """Do the same for another process: exceptions must survive the way back, those in a list of results too."""
     ok, outcome = answer(function, *args)
     if not ok:
-        return ok, plain(outcome)
+        return ok, plain(outcome, dumps)
     if type(outcome) is list:
-        outcome = [plain(each) if isinstance(each, BaseException) else each for each in outcome]
+        outcome = [plain(each, dumps) if isinstance(each, BaseException) else each for each in outcome]
     return ok, outcome
 
 
-def plain(error: BaseException) -> BaseException:
+def plain(error: BaseException, dumps: Callable[[Any], bytes] = pickle.dumps) -> BaseException:
     """Return `error`, or one that says the same and does pickle; where it was raised is in a note."""
     with contextlib.suppress(Exception):  # the user's class may be frozen
         let_go(error)
@@ -46,7 +48,7 @@ def plain(error: BaseException) -> BaseException:
             let_go(error.__cause__)
     trace = "".join(traceback.format_exception(error)) if error.__traceback__ or error.__cause__ else ""
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+        pickle.loads(dumps(error))  # noqa: S301  # our own bytes
     except Exception:  # noqa: BLE001
         error = RuntimeError(f"the batch function raised a {type(error).__name__} that does not pickle")
     if trace:  # else it was never raised, or by asyncbatch itself

@@ -9,7 +9,6 @@ import functools
 import math
 import pickle
 import sys
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from .answers import refuse_async
 from .cargo import Cargo
 from .child import Child, Reply
 from .references import main_module, refer, refuse_nameless
+from .restarts import Restarts
 from .worker import starting
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from .arena import Block
 
 __all__ = ("ProcessExecutor", "ProcessSlot")
-
-_WINDOW = 60.0
-_BACKOFF = 0.1
-_LONGEST_BACKOFF = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +96,7 @@ class ProcessSlot:
         self._cargo: Cargo
         self._thread = concurrent.futures.ThreadPoolExecutor(1, f"asyncbatch {name}")  # starts with its first work
         self._job: concurrent.futures.Future[Any] | None = None
-        self._losses: deque[float] = deque(maxlen=settings.restarts + 1)
+        self._restarts = Restarts(name, settings.restarts)
 
     @property
     def available(self) -> bool:
@@ -157,18 +153,11 @@ class ProcessSlot:
     # Workers.
 
     async def _replace(self) -> None:
-        loop = asyncio.get_running_loop()
         if self._child is not None:
             if not self._child.unwanted:
-                self._losses.append(loop.time())
+                self._restarts.lost()
             self._child = None
-        while self._losses and self._losses[0] <= loop.time() - _WINDOW:
-            self._losses.popleft()
-        lost = len(self._losses)
-        if lost > self._settings.restarts:
-            raise WorkerLost.too_often(self._name, lost, _WINDOW)
-        if lost > 1:
-            await asyncio.sleep(min(_BACKOFF * 2 ** (lost - 2), _LONGEST_BACKOFF))
+        await self._restarts.turn()
         await self._in_thread(self._start)
 
     def _start(self) -> None:

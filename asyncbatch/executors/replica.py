@@ -1,0 +1,93 @@
+"""The replica: what a Ray actor is made of, and how values travel to it and back.
+
+They are pickled here and not by Ray, which would quote an item that does not pickle, and fail the whole batch for it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from asyncbatch.scatter import checked
+
+from .answers import answer_plainly
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ray: Any
+try:
+    ray = import_module("ray")
+except ImportError:  # it is an extra
+    ray = None
+
+__all__ = ("Pickled", "Replica", "Unpicklable", "faults", "pickled", "ray", "unpickled")
+
+Pickled: TypeAlias = bytes | tuple[bytes, list[pickle.PickleBuffer]]
+"""A pickle, which Ray carries as it is; or one and, beside it, the data of its arrays, for Ray's object store."""
+
+
+class Unpicklable(Exception):
+    """Raised for what does not pickle."""
+
+
+class Replica:
+    """What an actor is made of: the function, or what was built of the class."""
+
+    def build(self, plan: bytes) -> Pickled:
+        """Become what `plan` says."""
+        ok, outcome = answer_plainly(self._become, plan, dumps=ray.cloudpickle.dumps)
+        return pickled((ok, outcome))
+
+    def run(self, question: Pickled) -> Pickled:
+        """Run the function; what comes back is pickled in any case."""
+        ok, outcome = answer_plainly(self._call, question, dumps=ray.cloudpickle.dumps)
+        try:
+            return pickled((ok, outcome))
+        except Unpicklable:
+            return pickled(answer_plainly(self._spared, outcome))
+
+    def _become(self, plan: bytes) -> None:
+        function, build, self._name = ray.cloudpickle.loads(plan)
+        self._function = function() if build else function
+
+    def _call(self, question: Pickled) -> Any:
+        items = unpickled(question)
+        self._expected = len(items)
+        return self._function(items)
+
+    def _spared(self, outcome: Any) -> list[Any]:
+        """Return the results with those replaced that do not pickle."""
+        results = checked(outcome, self._expected, self._name)
+        hopeless = faults(results)
+        return [hopeless.get(place, result) for place, result in enumerate(results)]
+
+
+def pickled(value: Any) -> Pickled:
+    """Pickle `value` as Ray would: what has no name to be imported by travels as it is."""
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        data: bytes = ray.cloudpickle.dumps(value, 5, buffers.append)
+    except Exception as error:  # the user's own ways of pickling may raise anything
+        raise Unpicklable from error
+    return (data, buffers) if buffers else data
+
+
+def unpickled(value: Pickled) -> Any:
+    """Return what was pickled; its arrays lie where Ray has them."""
+    data, buffers = (value, []) if isinstance(value, bytes) else value
+    return pickle.loads(data, buffers=buffers)  # noqa: S301  # from our own other half
+
+
+def faults(values: Sequence[Any]) -> dict[int, TypeError]:
+    """Return what to answer for each of those that do not pickle, by their places."""
+    found = {}
+    for place, value in enumerate(values):
+        try:
+            pickled(value)
+        except Unpicklable as error:
+            kind, cause = f"{type(value).__module__}.{type(value).__qualname__}", type(error.__cause__).__name__
+            # Neither value nor error is quoted: what a class says when it does not pickle may tell what is in it.
+            found[place] = TypeError(f"a {kind} could not be pickled ({cause}), so it cannot travel to an actor and back")
+    return found
