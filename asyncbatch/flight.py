@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -88,8 +87,7 @@ class Flight:
     def fail(self, error: BaseException) -> None:
         """Give every caller a copy of what the function raised."""
         self.error = type(error).__name__
-        with contextlib.suppress(Exception):  # the user's class may be frozen
-            scatter.let_go(error)
+        scatter.let_go(error)
         self._land(0, scatter.fail(self.passengers, error, self._note()))
 
     def close(self, error: Callable[[], Exception]) -> None:

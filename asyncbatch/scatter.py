@@ -7,6 +7,7 @@ notes, the context and the traceback of each to all the others.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -86,7 +87,8 @@ def let_go(error: BaseException) -> None:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OURS):
         trace = trace.tb_next
-    error.__traceback__ = trace
+    with contextlib.suppress(Exception):  # the user's class may be frozen
+        error.__traceback__ = trace
 
 
 def fail(passengers: Sequence[Passenger], error: BaseException, note: str) -> int:

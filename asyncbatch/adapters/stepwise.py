@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from functools import partial
@@ -96,6 +95,5 @@ def gathered(results: list[Any], parts: Iterable[tuple[Sequence[int], Steps]]) -
 
 def kept(error: Exception) -> Exception:
     """Return `error` as one that may stand among results: without our own frames, which know the whole batch."""
-    with contextlib.suppress(Exception):  # the user's class may be frozen
-        let_go(error)
+    let_go(error)
     return error

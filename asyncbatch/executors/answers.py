@@ -42,17 +42,16 @@ def answer_plainly(
 
 def plain(error: BaseException, dumps: Callable[[Any], bytes] = pickle.dumps) -> BaseException:
     """Return `error`, or one that says the same and does pickle; where it was raised is in a note."""
-    with contextlib.suppress(Exception):  # the user's class may be frozen
-        let_go(error)
-        if error.__cause__ is not None:
-            let_go(error.__cause__)
+    let_go(error)
+    if error.__cause__ is not None:
+        let_go(error.__cause__)
     trace = "".join(traceback.format_exception(error)) if error.__traceback__ or error.__cause__ else ""
     try:
         pickle.loads(dumps(error))  # noqa: S301  # our own bytes
     except Exception:  # noqa: BLE001
         error = RuntimeError(f"the batch function raised a {type(error).__name__} that does not pickle")
     if trace:  # else it was never raised, or by asyncbatch itself
-        with contextlib.suppress(Exception):  # as above
+        with contextlib.suppress(Exception):  # the user's class may be frozen
             error.add_note(f"in the worker:\n{trace}")
     return error
 
