@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from .intake import IntakeQueue
     from .metrics.statistics import Tally
 
-__all__ = ("Departures",)
+__all__ = ("INSTANT", "Departures")
 
 logger = logging.getLogger("asyncbatch")
 
 # Less than this is not worth a timer, and may be the rounding of a due time that has come.
-_INSTANT = 1e-6
+INSTANT = 1e-6
 
 
 class Departures:
@@ -91,7 +91,7 @@ class Departures:
         cost = queue.cost if self._costed else float(queue.qsize())
         outlook = Outlook(now, queue.qsize(), cost, queue.oldest(), self._nearest(), self._tally.run_time)
         wait = self._ask(outlook)
-        if wait > _INSTANT:
+        if wait > INSTANT:
             return wait, ""
         if self._policy is not None:
             return 0.0, "policy"

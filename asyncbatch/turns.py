@@ -7,15 +7,13 @@ from collections import OrderedDict, deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from .departures import INSTANT
 from .ranked import LazyHeap
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
 __all__ = ("Group", "Turns")
-
-# Less than this is not worth a timer, and may be the rounding of a due time that has come.
-_INSTANT = 1e-6
 
 
 class Group:
@@ -94,7 +92,7 @@ class Turns:
             if self._fresh:
                 group = next(iter(self._fresh))
                 del self._fresh[group]
-            elif (row := self._due.first()) is not None and row[0] <= now + _INSTANT:
+            elif (row := self._due.first()) is not None and row[0] <= now + INSTANT:
                 group = self._late.pop(row[1])
             else:
                 return
