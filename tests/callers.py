@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from asyncbatch import Batcher
-from asyncbatch.testing import VirtualClockLoop
+from asyncbatch.testing import RecordingFunction, VirtualClockLoop
 
 
 @contextlib.asynccontextmanager
@@ -22,9 +22,10 @@ async def running(function: Any, **options: Any) -> AsyncIterator[Any]:
             raise
 
 
-async def outcome(awaitable: Awaitable[Any]) -> Any:
+async def outcome(awaitable: Awaitable[Any], patience: float = 10) -> Any:
     """The result or the exception; a caller that hangs fails the test instead of stopping it."""
-    patience = 5000 if isinstance(asyncio.get_running_loop(), VirtualClockLoop) else 10
+    if isinstance(asyncio.get_running_loop(), VirtualClockLoop):
+        patience = 5000
     async with asyncio.timeout(patience):
         try:
             return await awaitable
@@ -34,8 +35,28 @@ async def outcome(awaitable: Awaitable[Any]) -> Any:
             return error
 
 
-async def outcomes(batcher: Any, *items: Any) -> list[Any]:
-    return await asyncio.gather(*[outcome(batcher(item)) for item in items])
+async def outcomes(batcher: Any, *items: Any, patience: float = 10) -> list[Any]:
+    return await asyncio.gather(*[outcome(batcher(item), patience) for item in items])
+
+
+def kinds(outcomes: Iterable[Any]) -> list[Any]:
+    """The results, and the classes of the exceptions."""
+    return [type(each) if isinstance(each, BaseException) else each for each in outcomes]
+
+
+@contextlib.asynccontextmanager
+async def busy(**options: Any) -> AsyncIterator[Any]:
+    """A batcher whose only slot is taken until `batcher.release()`, and its function, which remembers what comes after."""
+    gate = asyncio.Event()
+    function = RecordingFunction(script=[gate])
+    async with running(function, **options) as batcher:
+        batcher.release = gate.set
+        first = batcher.submit("first")
+        await until(lambda: function.running)
+        function.batches.clear()
+        yield batcher, function
+        gate.set()
+        assert await outcome(first) == "first"
 
 
 async def passes(count: int = 6) -> None:

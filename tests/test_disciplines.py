@@ -11,7 +11,7 @@ import random
 import sys
 
 import pytest
-from callers import conserved, outcome, passes, running, until
+from callers import busy, kinds, conserved, outcome, passes, running, until
 
 from asyncbatch import DeadlineExceeded, EarliestDeadline, Keyed, Priority, QueueFull, batched
 from asyncbatch.deadlines import Deadlines
@@ -27,21 +27,6 @@ pytestmark = pytest.mark.virtual
 INF = math.inf
 
 
-@contextlib.asynccontextmanager
-async def busy(**options):
-    """A batcher whose only slot is taken until `batcher.release()`, and the batches that come after that."""
-    gate = asyncio.Event()
-    function = RecordingFunction(script=[gate])
-    async with running(function, **options) as batcher:
-        batcher.release = gate.set
-        first = batcher.submit("first")
-        await until(lambda: function.running)
-        function.batches.clear()
-        yield batcher, function.batches
-        gate.set()
-        assert await outcome(first) == "first"
-
-
 def submit(batcher, *items, **details):
     return [batcher.submit(item, **details) for item in items]
 
@@ -50,25 +35,21 @@ async def results(futures):
     return await asyncio.gather(*map(outcome, futures))
 
 
-def kinds(outcomes):
-    return [type(each) if isinstance(each, BaseException) else each for each in outcomes]
-
-
 # Priority
 
 
 async def test_the_smallest_priority_goes_first_and_equals_in_their_order():
-    async with busy(max_batch_size=2, queue=Priority()) as (batcher, batches):
+    async with busy(max_batch_size=2, queue=Priority()) as (batcher, function):
         futures = [batcher.submit((p, n), priority=p) for n, p in enumerate([0, 1, -1, 0, 1, -1, 0.5, -INF, INF])]
         batcher.release()
         await results(futures)
-        order = list(itertools.chain(*batches))
+        order = list(itertools.chain(*function.batches))
         assert order == [(-INF, 7), (-1, 2), (-1, 5), (0, 0), (0, 3), (0.5, 6), (1, 1), (1, 4), (INF, 8)]
 
 
 @pytest.mark.parametrize("ageing", [0.5, 2.0])
 async def test_nobody_is_overtaken_by_who_comes_later_than_the_bound_says(ageing):
-    async with busy(max_batch_size=1, queue=Priority(ageing=ageing)) as (batcher, batches):
+    async with busy(max_batch_size=1, queue=Priority(ageing=ageing)) as (batcher, function):
         futures = [batcher.submit("patient", priority=3)]
         await asyncio.sleep(3 * ageing - 0.01)
         futures.append(batcher.submit("within the bound", priority=0))
@@ -76,7 +57,7 @@ async def test_nobody_is_overtaken_by_who_comes_later_than_the_bound_says(ageing
         futures.append(batcher.submit("past the bound", priority=0))
         batcher.release()
         await results(futures)
-        assert batches == [["within the bound"], ["patient"], ["past the bound"]]
+        assert function.batches == [["within the bound"], ["patient"], ["past the bound"]]
 
 
 async def test_the_least_urgent_is_served_though_the_urgent_never_end():
@@ -91,24 +72,24 @@ async def test_the_least_urgent_is_served_though_the_urgent_never_end():
 
 
 async def test_without_ageing_the_urgent_always_go_first():
-    async with busy(max_batch_size=1, queue=Priority(ageing=INF)) as (batcher, batches):
+    async with busy(max_batch_size=1, queue=Priority(ageing=INF)) as (batcher, function):
         futures = [batcher.submit("patient", priority=1)]
         await asyncio.sleep(1e6)
         futures += submit(batcher, "urgent", "next") + submit(batcher, "least", priority=1e300)
         batcher.release()
         await results(futures)
-        assert batches == [["urgent"], ["next"], ["patient"], ["least"]]
+        assert function.batches == [["urgent"], ["next"], ["patient"], ["least"]]
 
 
 async def test_urgency_counts_up_to_the_last_moment_for_maps_too():
-    async with busy(max_batch_size=2, queue=Priority()) as (batcher, batches):
+    async with busy(max_batch_size=2, queue=Priority()) as (batcher, function):
         mapped = asyncio.create_task(batcher.map(range(4), priority=1))
         await passes()
         single = batcher.submit("single")
         batcher.release()
         assert await mapped == [0, 1, 2, 3]
         await single
-        assert batches == [["single", 0], [1, 2], [3]]
+        assert function.batches == [["single", 0], [1, 2], [3]]
 
 
 async def test_the_oldest_is_known_though_it_goes_last():
@@ -122,12 +103,12 @@ async def test_the_oldest_is_known_though_it_goes_last():
 
 
 async def test_the_least_urgent_is_evicted_which_may_be_the_newcomer():
-    async with busy(queue=Priority(3, "evict")) as (batcher, batches):
+    async with busy(queue=Priority(3, "evict")) as (batcher, function):
         futures = [batcher.submit(p, priority=p) for p in (2, 3, 1)]
         futures += [batcher.submit(p, priority=p) for p in (0, 9)]
         batcher.release()
         assert kinds(await results(futures)) == [2, QueueFull, 1, 0, QueueFull]
-        assert batches == [[0, 1, 2]]
+        assert function.batches == [[0, 1, 2]]
 
 
 async def test_among_equals_the_oldest_is_evicted():
@@ -138,7 +119,7 @@ async def test_among_equals_the_oldest_is_evicted():
 
 
 async def test_rooms_freed_by_those_who_leave_are_taken_in_order_of_arrival():
-    async with busy(max_batch_size=1, queue=Priority(1)) as (batcher, batches):
+    async with busy(max_batch_size=1, queue=Priority(1)) as (batcher, function):
         tasks = [asyncio.create_task(outcome(batcher(p, priority=p))) for p in (5, 4, 3)]
         await passes()
         tasks[0].cancel()
@@ -159,15 +140,15 @@ def test_an_ageing_that_makes_no_sense_is_refused(ageing):
 
 
 async def test_a_batch_holds_items_of_one_key_and_keys_take_turns():
-    async with busy(max_batch_size=2, queue=Keyed()) as (batcher, batches):
+    async with busy(max_batch_size=2, queue=Keyed()) as (batcher, function):
         futures = submit(batcher, 1, 2, 3, 4, key="a") + submit(batcher, 5, key="b") + submit(batcher, 6, 7, 8)
         batcher.release()
         assert await results(futures) == [1, 2, 3, 4, 5, 6, 7, 8]
-        assert batches == [[1, 2], [5], [6, 7], [3, 4], [8]]
+        assert function.batches == [[1, 2], [5], [6, 7], [3, 4], [8]]
 
 
 async def test_the_key_is_that_of_the_call_or_what_the_function_says():
-    async with busy(queue=Keyed(key=len)) as (batcher, batches):
+    async with busy(queue=Keyed(key=len)) as (batcher, function):
         futures = submit(batcher, "a", "bb", "c", "dd") + submit(batcher, "e", key=2)
         mapped = asyncio.create_task(batcher.map(["f", "gg", "h", "iii"]))
         other = asyncio.create_task(batcher.map(["jj", "k"], key=3))
@@ -178,7 +159,7 @@ async def test_the_key_is_that_of_the_call_or_what_the_function_says():
             ["f", "gg", "h", "iii"],
             ["jj", "k"],
         ]
-        assert batches == [["a", "c", "f", "h"], ["bb", "dd", "e", "gg"], ["iii", "jj", "k"]]
+        assert function.batches == [["a", "c", "f", "h"], ["bb", "dd", "e", "gg"], ["iii", "jj", "k"]]
 
 
 async def test_a_batched_function_may_have_keys_too():
@@ -268,12 +249,12 @@ async def test_each_key_gets_its_share_of_the_cost():
     """Deficit round robin: keys that always have some waiting are never further apart than two of the dearest batches."""
     prices = {"dear": 9, "cheap": 1, "odd": 4, "first": 0}
     queue = Keyed(INF, key=lambda item: item)
-    async with busy(max_batch_size=4, queue=queue, cost=prices.get) as (batcher, batches):
+    async with busy(max_batch_size=4, queue=queue, cost=prices.get) as (batcher, function):
         futures = [future for key in ("dear", "cheap", "odd") for future in submit(batcher, *[key] * (720 // prices[key]))]
         batcher.release()
         await results(futures)
     spent = collections.Counter()
-    for batch in batches:
+    for batch in function.batches:
         spent[batch[0]] += sum(map(prices.get, batch))
         if max(spent.values()) < 720:
             assert max(spent.values()) - min(spent[key] for key in ("dear", "cheap", "odd")) <= 2 * 4 * 9
@@ -291,16 +272,16 @@ async def test_a_key_that_comes_and_goes_is_not_ahead_of_who_waits():
 
 
 async def test_one_noisy_key_does_not_take_all_the_room():
-    async with busy(max_batch_size=2, queue=Keyed(4)) as (batcher, batches):
+    async with busy(max_batch_size=2, queue=Keyed(4)) as (batcher, function):
         noise = [asyncio.create_task(batcher.map(range(n * 100, n * 100 + 50), key="noisy")) for n in range(3)]
         await passes()
         quiet = [asyncio.create_task(batcher(name, key=name)) for name in "ab"]
         await passes()
         batcher.release()
         assert await asyncio.gather(*quiet) == ["a", "b"]
-        assert batches.index(["b"]) <= 4
+        assert function.batches.index(["b"]) <= 4
         await asyncio.gather(*noise)
-        assert list(itertools.chain(*(each for each in batches if each[0] not in ("a", "b")))) == [
+        assert list(itertools.chain(*(each for each in function.batches if each[0] not in ("a", "b")))) == [
             *range(50),
             *range(100, 150),
             *range(200, 250),

@@ -16,6 +16,7 @@ import threading
 import traceback
 import warnings
 
+import callers
 import numpy as np
 import pytest
 
@@ -78,15 +79,8 @@ from inhabitants import (
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
 
-@contextlib.asynccontextmanager
-async def running(function, executor="process", **options):
-    """A batcher that does not hold up a test that has failed."""
-    async with Batcher(function, executor=executor, **options) as batcher:
-        try:
-            yield batcher
-        except BaseException:
-            await batcher.aclose(drain=False, timeout=0)
-            raise
+def running(function, executor="process", **options):
+    return callers.running(function, executor=executor, **options)
 
 
 @contextlib.asynccontextmanager
@@ -96,19 +90,9 @@ async def unready(function, executor="process", **options):
         yield batcher
 
 
-async def outcome(awaitable):
-    """The result or the exception; a caller that hangs fails the test instead of stopping it."""
-    async with asyncio.timeout(60):
-        try:
-            return await awaitable
-        except BaseException as error:
-            if asyncio.current_task().cancelling():
-                raise
-            return error
-
-
-async def outcomes(batcher, *items):
-    return await asyncio.gather(*[outcome(batcher(item)) for item in items])
+# Processes take their time to start, and many of them more.
+outcome = functools.partial(callers.outcome, patience=60)
+outcomes = functools.partial(callers.outcomes, patience=60)
 
 
 class Gate:

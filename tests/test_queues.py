@@ -10,7 +10,7 @@ import random
 
 import anyio
 import numpy as np
-from callers import conserved, outcome, passes, running, until
+from callers import busy, kinds, conserved, outcome, passes, running, until
 import pytest
 
 from asyncbatch import Batcher, DeadlineExceeded, EarliestDeadline, Fifo, InlineExecutor, Keyed, Priority, QueueFull
@@ -19,30 +19,11 @@ from asyncbatch.testing import RecordingFunction
 INF = math.inf
 
 
-@contextlib.asynccontextmanager
-async def busy(**options):
-    """A batcher whose only slot is taken until `batcher.release()`, its function, and that slot's request."""
-    gate = asyncio.Event()
-    function = RecordingFunction(script=[gate])
-    async with running(function, **options) as batcher:
-        batcher.release = gate.set
-        first = batcher.submit("first")
-        await until(lambda: function.running)
-        function.batches.clear()
-        yield batcher, function
-        gate.set()
-        assert await outcome(first) == "first"
-
-
 def start(batcher, *items, **details):
     async def call(item):  # nothing is made that a task cancelled before its first step would never await
         return await outcome(batcher(item, **details))
 
     return [asyncio.create_task(call(item)) for item in items]
-
-
-def kinds(results):
-    return [type(result) if isinstance(result, BaseException) else result for result in results]
 
 
 # First in, first out

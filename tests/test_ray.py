@@ -18,6 +18,7 @@ import time
 import numpy as np
 import pytest
 import uvloop
+import callers
 from callers import conserved, running
 
 ray = pytest.importorskip("ray", reason="Ray is not installed; `nox -s ray` runs these tests")
@@ -60,19 +61,8 @@ def run(main):
         return runner.run(main())
 
 
-async def outcome(awaitable):
-    """The result or the exception; a caller that hangs fails the test instead of stopping it."""
-    async with asyncio.timeout(PATIENCE):
-        try:
-            return await awaitable
-        except BaseException as error:
-            if asyncio.current_task().cancelling():
-                raise
-            return error
-
-
-async def outcomes(batcher, *items):
-    return await asyncio.gather(*[outcome(batcher(item)) for item in items])
+outcome = functools.partial(callers.outcome, patience=PATIENCE)
+outcomes = functools.partial(callers.outcomes, patience=PATIENCE)
 
 
 def squares(items):
