@@ -24,7 +24,7 @@ ROOMS = """
     doorbell lobby discipline intake ranked queues
     policies departures
     parts turns keyed
-    executors.slot executors.inline executors.answers executors.futures
+    executors.slot executors.inline executors.answers executors.aside executors.futures
     executors.references executors.packing executors.framing executors.arena executors.cargo
     executors.worker executors.child executors.restarts executors.process executors
     executors.replica executors.ray

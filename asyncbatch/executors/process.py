@@ -18,6 +18,7 @@ from asyncbatch.function import is_class
 
 from . import framing, packing
 from .answers import refuse_async
+from .aside import Aside
 from .cargo import Cargo
 from .child import Child, Reply
 from .references import main_module, refer, refuse_nameless
@@ -94,8 +95,7 @@ class ProcessSlot:
         self._question = ("load", setup), reference
         self._child: Child | None = None
         self._cargo: Cargo
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, f"asyncbatch {name}")  # starts with its first work
-        self._job: concurrent.futures.Future[Any] | None = None
+        self._aside = Aside(f"asyncbatch {name}")
         self._restarts = Restarts(name, settings.restarts)
 
     @property
@@ -103,14 +103,14 @@ class ProcessSlot:
         child = self._child
         if child is None or not child.loaded or child.exit_code is not None:
             return False
-        return child.reply is None and self._job is None
+        return child.reply is None and not self._aside.busy
 
     async def prepare(self) -> None:
         """Wait for work whose awaiter was cancelled, replace a worker that was lost, let a new one build the class."""
         while not self.available:
-            child, job = self._child, self._job
-            if job is not None:
-                await asyncio.wait([asyncio.wrap_future(job)])
+            child = self._child
+            if self._aside.busy:
+                await self._aside.idle()
             elif child is None or child.exit_code is not None:
                 await self._replace()
             elif not child.loaded:
@@ -139,16 +139,12 @@ class ProcessSlot:
                 raise
 
     def close(self) -> concurrent.futures.Future[Any] | None:
-        child, ended = self._child, None
+        child = self._child
         if child is not None:
             child.detach()
             if child.reply is not None:
                 child.kill()
-        with contextlib.suppress(RuntimeError):  # closed before; or the interpreter ends, and what it started with it
-            if child is not None or self._job is not None:
-                ended = self._thread.submit(self._end)
-        self._thread.shutdown(wait=False)
-        return ended
+        return self._aside.close(self._end if child is not None or self._aside.busy else None)
 
     # Workers.
 
@@ -158,7 +154,7 @@ class ProcessSlot:
                 self._restarts.lost()
             self._child = None
         await self._restarts.turn()
-        await self._in_thread(self._start)
+        await self._aside.run(self._start)
 
     def _start(self) -> None:
         self._cargo = Cargo(self._name, self._settings.arena)  # what callers hold of the one before stays theirs
@@ -185,7 +181,7 @@ class ProcessSlot:
         cargo, packed = self._cargo, packing.pack(items)
         while True:
             load = functools.partial(cargo.load, packed)
-            block, body = await self._in_thread(load) if cargo.is_long_to_load(packed) else load()
+            block, body = await self._aside.run(load) if cargo.is_long_to_load(packed) else load()
             place = None if block is None else (block.number, block.size)
             question = "run", packed.description, place, packed.size, cargo.dropped()
             header, body = await self._ask(child, question, body, block)
@@ -201,7 +197,7 @@ class ProcessSlot:
         if header[0] == "failed":
             raise _error(header, body)
         unload = functools.partial(self._cargo.unload, header, body, block)
-        return await self._in_thread(unload) if self._cargo.is_long_to_unload(header) else unload()
+        return await self._aside.run(unload) if self._cargo.is_long_to_unload(header) else unload()
 
     # Waiting.
 
@@ -215,7 +211,7 @@ class ProcessSlot:
             block.handed_over()
         reply = child.reply  # which may be there by the time that all is sent
         if not child.deaf and sent < sum(map(len, parts)):
-            await self._in_thread(child.send, parts, sent)
+            await self._aside.run(child.send, parts, sent)
         return await self._answer(child, reply)
 
     async def _answer(self, child: Child, future: asyncio.Future[Reply] | None) -> framing.Message:
@@ -227,15 +223,6 @@ class ProcessSlot:
         if reply is None:
             raise self._lost(child)
         return reply
-
-    async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Run `call` where it does not hold up the loop; the slot is taken until it ends, whoever waits for it."""
-        self._job = job = self._thread.submit(call, *args)
-        job.add_done_callback(self._came_back)
-        return await asyncio.wrap_future(job)
-
-    def _came_back(self, _: object) -> None:
-        self._job = None  # nothing of the batch is kept
 
     def _timeout(self, child: Child) -> float:
         return self._settings.timeout if child.loaded else math.inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import logging
@@ -18,6 +17,7 @@ from asyncbatch.function import is_class, name_of
 from asyncbatch.scatter import checked
 
 from .answers import refuse_async
+from .aside import Aside
 from .replica import Replica, Unpicklable, faults, pickled, ray, unpickled
 from .restarts import Restarts
 
@@ -119,19 +119,18 @@ class RaySlot:
         self._plan = plan
         self._actor: Any = None
         self._built = False
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, f"asyncbatch {name}")  # starts with its first work
-        self._job: concurrent.futures.Future[Any] | None = None
+        self._aside = Aside(f"asyncbatch {name}")
         self._restarts = Restarts(name, settings.restarts)
 
     @property
     def available(self) -> bool:
-        return self._built and self._job is None and not self._is_dead()
+        return self._built and not self._aside.busy and not self._is_dead()
 
     async def prepare(self) -> None:
         """Wait for work whose awaiter was cancelled, replace an actor that was lost, let a new one build the class."""
         while not self.available:
-            if self._job is not None:
-                await asyncio.wait([asyncio.wrap_future(self._job)])
+            if self._aside.busy:
+                await self._aside.idle()
             elif self._actor is None:
                 await self._restarts.turn()
                 await self._in_thread(self._start)
@@ -154,25 +153,16 @@ class RaySlot:
 
     def close(self) -> None:
         self._end()
-        with contextlib.suppress(RuntimeError):  # closed before; or the interpreter ends, and what it started with it
-            if self._job is not None:
-                self._thread.submit(self._end)  # what that job may have started
-        self._thread.shutdown(wait=False)
+        self._aside.close(self._end if self._aside.busy else None)  # what that job may have started
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Run `call` where it does not hold up the loop; the slot is taken until it ends, whoever waits for it."""
-        self._job = job = self._thread.submit(call, *args)
-        job.add_done_callback(self._came_back)
-        ok, outcome = await asyncio.wrap_future(job)
+        ok, outcome = await self._aside.run(call, *args)
         try:
             if not ok:
                 raise outcome
             return outcome
         finally:
             del outcome  # this frame is in the traceback of an exception, which must not be kept alive by itself
-
-    def _came_back(self, _: object) -> None:
-        self._job = None  # nothing of the batch is kept
 
     # In the thread.
 
