@@ -8,13 +8,15 @@ General layout, in the order of imports; a room knows only those above it.
     scatter, flight                     who gets what came of a batch, and one batch on its way
     doorbell, lobby, discipline, intake where requests wait
     ranked, queues                      and which goes next
-    policies, departures                when a batch leaves
+    policies, batchtime, objectives     when a batch is to leave
+    returning, departures               and when it does
     parts, turns, keyed                 the same where each key has a queue of its own
     executors                           where a batch runs
     house, resident, residents          the coroutines that fly it, and what they share
     lifetime, controls, imap, batcher   what users hold
     decorator, coalesce, sync           and in front of it
     adapters                            what wraps the function, and runs where it runs
+    testing, simulate                   the same with a clock that jumps
 """
 
 from importlib import import_module
@@ -40,6 +42,7 @@ from .executors import FuturesExecutor, InlineExecutor, ProcessExecutor, ThreadE
 from .imap import Progress
 from .keyed import Keyed
 from .metrics.statistics import Statistics
+from .objectives import CostObjective, LatencyObjective
 from .policies import Outlook
 from .queues import EarliestDeadline, Fifo, Priority
 
@@ -61,6 +64,7 @@ __all__ = (
     "Batcher",
     "Closed",
     "Coalesced",
+    "CostObjective",
     "DeadlineExceeded",
     "EarliestDeadline",
     "Fifo",
@@ -69,6 +73,7 @@ __all__ = (
     "InlineExecutor",
     "Isolated",
     "Keyed",
+    "LatencyObjective",
     "NotRunning",
     "Outlook",
     "OutputCountMismatch",

@@ -18,9 +18,10 @@ from .errors import NotRunning
 from .executors import Executor, resolve
 from .flight import CURRENT
 from .function import BatchClass, BatchFunction, ItemT, ResultT, name_of
+from .objectives import LatencyObjective
 from .policies import Limits, Policy
 from .queues import Fifo
-from .request import Bulk, DetailedRequest, Request
+from .request import Bulk, DetailedRequest, PatientRequest, Request
 from .residents import Residents
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
       costs more runs alone. Without `cost` each costs 1.
     - `max_wait` is how long the oldest request may wait for a batch to fill, counted from its arrival, while a slot is
       free: 0 never waits, `math.inf` waits for a full batch or a `flush`. These three can be set at any time.
-    - `policy` decides in place of `max_wait`; see `asyncbatch.policies`. `queue` is a discipline, `Fifo()` by default.
+    - `policy` decides in place of `max_wait`: `LatencyObjective(seconds)`, `CostObjective(seconds)`, or one of your own,
+      see `asyncbatch.policies`. `queue` is a discipline, `Fifo()` by default.
     - `executor` says where the function runs: `"inline"` (the default for async), `"thread"` (for all else),
       `"process"`, an executor of asyncbatch, or any `concurrent.futures.Executor`.
     - `observers` are called with the events of `asyncbatch.metrics.events`.
@@ -63,25 +65,23 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         max_wait: float = 0.0,
         max_batch_cost: float = _INF,
         cost: Callable[[ItemT], float] | None = None,
-        policy: Policy | None = None,
+        policy: Policy | LatencyObjective | None = None,
         queue: Discipline | None = None,
         executor: str | Executor | concurrent.futures.Executor | None = None,
         name: str | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
         super().__init__(Limits(max_batch_size, max_wait, max_batch_cost))
-        parameters.callables(function=function, cost=cost, policy=policy)
+        parameters.callables(function=function, cost=cost, policy=None if isinstance(policy, LatencyObjective) else policy)
         self._function = function
-        self._cost = cost
-        self._policy = policy
+        self._cost, self._policy = cost, policy
         self._discipline = Fifo() if queue is None else parameters.instance("queue", queue, Fifo, "Fifo(maxsize=1024)")
         self._executor = resolve(executor, function)
         self.name = name_of(function) if name is None else parameters.instance("name", name, str, "'embed'")
         self._observers = parameters.observers(observers)
         self._waits = self._discipline.when_full == "wait"
-        # Whether a request needs more than its item: then it takes the longer way.
         self._scoped = self._discipline.uses_deadlines or getattr(policy, "uses_deadlines", False)
-        self._unusual = self._cost is not None or self._scoped or self._discipline.detailed
+        self._unusual = self._cost is not None or self._scoped or self._discipline.detailed  # it takes the longer way
         self._future: Callable[[], asyncio.Future[Any]]
 
     def _make_residents(self) -> Residents:
@@ -175,7 +175,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         return future
 
     def _enter(
-        self, item: Any, waits: bool, timeout: float, priority: float, key: Hashable
+        self, item: Any, waits: bool, timeout: float, priority: float, key: Hashable, kind: Any = DetailedRequest
     ) -> tuple[asyncio.Future[Any], Request]:
         if get_ident() != self._thread:
             raise self._refusal()
@@ -185,7 +185,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         details = self._details(now, timeout, priority, key)
         cost = 1.0 if self._cost is None else parameters.cost(self.name, self._cost(item))
         future = self._future()
-        request = DetailedRequest(item, future, now, self._queue, cost=cost, **details)
+        request = kind(item, future, now, self._queue, cost=cost, **details)
         self._queue.put_nowait(request, waits)
         if request.deadline < _INF:
             self._house.watch(request)
@@ -288,7 +288,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             read_ahead = 2 * self._limits.max_batch_size * self._house.capacity
 
         def submit(item: ItemT, waits: bool) -> asyncio.Future[ResultT]:
-            return self._hand_out(*self._enter(item, waits or self._waits, timeout, priority, key))
+            return self._hand_out(*self._enter(item, waits or self._waits, timeout, priority, key, PatientRequest))
 
         return imap.results(
             source,

@@ -28,6 +28,7 @@ class Flight:
     waited = 0.0  # how long the first of them had waited then
     aboard = size = 0
     oldest = 0.0  # when the first of them arrived
+    cost = 0.0  # of all of them, kept only when requests have costs
     mixed = False  # whether portions of bulks may be among the passengers
     landed = stopped = False
     error: str | None = None  # the name of what the whole batch failed with

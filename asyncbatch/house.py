@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .discipline import Discipline
     from .intake import IntakeQueue
     from .metrics.events import Event, Observer
+    from .objectives import LatencyObjective
     from .policies import Limits, Policy
     from .request import Request
 
@@ -40,7 +41,7 @@ class House:
         check: Callable[[], None],
         *,
         discipline: Discipline,
-        policy: Policy | None,
+        policy: Policy | LatencyObjective | None,
         costed: bool,
         observers: Sequence[Observer],
     ) -> None:
@@ -60,7 +61,6 @@ class House:
         rule = discipline.rule_class or Departures
         self.departures = rule(name, limits, policy, self.queue, self.deadlines, tally, costed=costed)
         self.flights: set[Flight] = set()
-        self._limits = limits
         self._costed = costed
 
     # What callers ask for.
@@ -93,13 +93,15 @@ class House:
         """Fill `flight` with those who go next."""
         if self.timed:
             self.deadlines.expire(now)
-        limits = self._limits
-        size = limits.max_batch_size
-        if not self._costed and limits.max_batch_cost < size:
-            size = max(1, int(limits.max_batch_cost))  # each item costs 1
-        self.queue.board(flight, size, limits.max_batch_cost)
-        if self.departures.flushing and self.queue.empty():
-            self.departures.flushing = False
+        departures = self.departures
+        size, budget = departures.size, departures.budget
+        if not self._costed and budget < size:
+            size = max(1, int(budget))  # each item costs 1
+        self.queue.board(flight, size, budget)
+        if departures.flushing and self.queue.empty():
+            departures.flushing = False
+        if departures.returning.watching:
+            departures.returning.boarded(flight.passengers, self.queue.admitted)
 
     def forget_deadlines(self) -> None:
         """Let the timer go when nobody is left to be late."""

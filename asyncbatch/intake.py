@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .doorbell import Doorbell
 from .lobby import SWEEP_AT, Lobby
-from .request import Bulk, Passenger, Request
+from .request import Bulk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,15 +48,14 @@ class IntakeQueue(Doorbell):
         self.handed_out = False  # whether the futures of requests were ever given to callers
         self._when_full = config.when_full
         self._tally = tally
-        self._check = check
-        self._overflow = overflow
-        self._costed = costed
+        self._check, self._overflow, self._costed = check, overflow, costed
         self._bulks = self._dead = 0
         super().__init__(config.maxsize, watchful=costed)  # at last, as it calls `_init`
 
     # The discipline: what subclasses override.
 
     in_order: ClassVar[bool] = True  # whether they go in the order of their arrival
+    objective = math.inf  # within how many seconds those without a deadline are to be answered
 
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
         self._queue: deque[Any] = deque()
@@ -89,10 +88,13 @@ class IntakeQueue(Doorbell):
         """Return the least urgent request; among equals, the one that waited longest and is the likeliest to be late."""
         return self.head()
 
+    def eldest(self) -> Any:
+        """Return the request that has waited longest, None if none waits."""
+        return self.head()
+
     def oldest(self) -> float:
         """Return the arrival time of the request that has waited longest, `inf` if none waits."""
-        request = self.head()
-        return math.inf if request is None else request.arrived
+        return math.inf if (request := self.eldest()) is None else request.arrived
 
     # Coming in.
 
@@ -151,7 +153,7 @@ class IntakeQueue(Doorbell):
 
     def _admit(self) -> None:
         """Let those who wait for room come in, in their order, as far as there is room."""
-        # The first may let others in as it leaves, so it is asked for before the room is.
+        # The first may let others in as it leaves: it is asked for before the room is.
         while (request := self.lobby.first()) is not None and not self.full():
             if isinstance(request, Bulk):
                 self._extend(request)
@@ -256,12 +258,12 @@ class IntakeQueue(Doorbell):
             flight.arrived += passenger.arrived * size
             spent += cost
             self.gone += size
+        flight.cost = spent
         self.cost = self.cost - spent if self.qsize() else 0.0  # no drift of sums survives an empty queue
 
-    def _cut(self, request: Any, size: int) -> Passenger:
+    def _cut(self, request: Any, size: int) -> Any:
         if not isinstance(request, Bulk):
-            passenger: Request = self._get()
-            return passenger
+            return self._get()
         portion = request.portion(size)
         if not request.size:
             self._get()

@@ -31,7 +31,8 @@ class _PriorityQueue(RankedQueue):
 
 class _DeadlineQueue(RankedQueue):
     def rank(self, request: Any) -> float:
-        return request.deadline  # type: ignore[no-any-return]
+        deadline: float = request.deadline
+        return deadline if request.patient else min(deadline, request.arrived + self.objective)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class Fifo:
 class EarliestDeadline(Fifo):
     """The request with the earliest deadline first; those without one last; equals first in, first out.
 
-    Deadlines are those of `timeout=` and of the nearest enclosing anyio cancel scope, whichever is earlier.
+    Deadlines are those of `timeout=` and of the nearest enclosing anyio cancel scope, and the seconds of an objective,
+    whichever is earliest.
     `when_full="evict"` turns out the request with the latest deadline.
     """
 

@@ -6,7 +6,6 @@ Requests are never compared, and equals stay first in, first out.
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
@@ -96,6 +95,6 @@ class RankedQueue(IntakeQueue):
         row = None if self._by_rank is None else self._by_rank.first()
         return None if row is None else self._here[row[1]]
 
-    def oldest(self) -> float:
+    def eldest(self) -> Any:
         row = self._by_age.first()
-        return math.inf if row is None else row[0]
+        return None if row is None else self._here[row[1]]

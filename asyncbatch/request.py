@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-__all__ = ("GONE", "Bulk", "DetailedRequest", "Passenger", "Place", "Portion", "Request")
+__all__ = ("GONE", "Bulk", "DetailedRequest", "Passenger", "PatientRequest", "Place", "Portion", "Request")
 
 
 class Place(Protocol):
@@ -55,6 +55,7 @@ class Request:
     priority: float = 0
     key: Hashable = None
     cost: float = 1.0
+    patient: ClassVar[bool] = False  # whether it is work without a hurry, which no objective applies to
 
     @property
     def items(self) -> Sequence[Any]:
@@ -124,7 +125,14 @@ class DetailedRequest(Request):
         self.cost = cost
 
 
-class Bulk(DetailedRequest):
+class PatientRequest(DetailedRequest):
+    """An item of an `imap`."""
+
+    __slots__ = ()
+    patient: ClassVar[bool] = True
+
+
+class Bulk(PatientRequest):
     """All the items of one `map`: a single future, a cursor, and the results so far.
 
     Of `items`, the first `taken` are in flight or done, those up to `admitted` are in the queue, the rest waits for room.

@@ -159,6 +159,8 @@ class Resident:
         self._flying = None
         seconds = self._stopwatch() - self._began
         house.tally.ended(seconds, flight.size)
+        if seconds >= self._departures.heeds:
+            self._departures.landed(flight, seconds, self._time())
         if house.observers:
             house.emit(BatchEnded(house.name, flight.size, seconds, flight.error))
         while self._task.cancelling():

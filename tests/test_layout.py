@@ -22,7 +22,7 @@ ROOMS = """
     metrics metrics.events metrics.statistics
     scatter flight
     doorbell lobby discipline intake ranked queues
-    policies departures
+    policies batchtime objectives returning departures
     parts turns keyed
     executors.slot executors.inline executors.answers executors.aside executors.futures
     executors.references executors.packing executors.framing executors.arena executors.cargo
@@ -32,7 +32,7 @@ ROOMS = """
     lifetime controls imap keywords batcher
     decorator coalesce sync
     adapters.stepwise adapters.isolated adapters.sizes adapters.arrays adapters
-    testing
+    testing simulate
     corpus demo __main__
 """.split()
 
@@ -49,6 +49,9 @@ THIRD_PARTIES = {
 STRANGERS = {
     "policies": {"asyncio", "anyio", "time"},
     "departures": {"asyncio", "anyio", "time"},
+    "batchtime": {"asyncio", "anyio", "time"},
+    "objectives": {"asyncio", "anyio", "time"},
+    "returning": {"asyncio", "anyio", "time"},
     "queues": {"time"},
     "ranked": {"time"},
     "intake": {"time"},
