@@ -9,15 +9,18 @@ __all__ = ("BatchTime",)
 
 _MEMORY = 64  # how many ratios the quantile is taken of
 _FORGET = 0.95  # what a batch is worth once another has come
-_DRIFT = 0.1  # what all that was learnt is worth once it proved wrong
-_SETTLED = 8  # so many batches are believed, whatever they say
+_DRIFT = 0.02  # what all that was learnt is worth once it proved wrong
+_SETTLED = 8  # so many batches are believed at once, as the first ones are often slow
+_CLEARLY = 1.05  # longer than expected by more than rounding
+_IN_A_ROW = 4  # so many that are slower than nine in ten is no chance
 
 
 class BatchTime:
     """`fixed + each * load` seconds for a batch of `load` items, or of that cost; times how far off batches were.
 
     A line is fitted by least squares that forget. A batch that is far off the line does not bend it, as it may be a
-    straggler; a second one in a row says that the function has changed, and the line is learnt anew.
+    straggler; a second one in a row, or a few that are all slower than expected, say that the function has changed, and
+    the line is learnt anew.
     """
 
     def __init__(self, quantile: float) -> None:
@@ -29,7 +32,8 @@ class BatchTime:
         self._weight = self._loads = self._squares = self._seconds = self._products = 0.0
         self._ratios: deque[float] = deque()
         self._sorted: list[float] = []
-        self._strayed = False
+        self._strayed = False  # whether the last batch was passed over
+        self._above = 0  # how many of the last batches in a row took longer than expected
 
     def __call__(self, load: float) -> float:
         """Return the seconds that `quantile` of all batches of `load` stay within."""
@@ -40,20 +44,23 @@ class BatchTime:
         self.batches += 1
         self.largest = max(self.largest, load)
         expected = self.fixed + self.each * load
-        strayed = self.batches > _SETTLED and self._strays(expected, seconds)
-        if strayed and self._strayed:
+        if self._proves_wrong(expected, seconds):
             self._doubt()
-        if not strayed or self._strayed:
+        if not self._strayed:
             self._fit(load, seconds)
             expected = self.fixed + self.each * load
-            strayed = False
-        self._strayed = strayed
         self._rate(seconds / expected if expected > 0 else 1.0)
 
-    def _strays(self, expected: float, seconds: float) -> bool:
-        return not 0.5 * expected <= seconds <= max(2.0, 1.5 * self._at(0.99)) * expected
+    def _proves_wrong(self, expected: float, seconds: float) -> bool:
+        """Tell whether all that was learnt is of no use any more, and note whether this batch is to be passed over."""
+        self._above = self._above + 1 if seconds > _CLEARLY * expected * self.margin else 0
+        slow, fast = seconds > max(2.0, 1.5 * self.margin) * expected, seconds < 0.5 * expected
+        early, again = self.batches <= _SETTLED, self._strayed
+        self._strayed = (slow or fast) and not early and not again
+        return (again and (slow or fast)) or (early and fast) or self._above == _IN_A_ROW
 
     def _doubt(self) -> None:
+        self._above = 0
         self._ratios.clear()
         self._sorted.clear()
         self._weight *= _DRIFT

@@ -172,7 +172,7 @@ class Departures:
             until = min(self._until_back(now), aim.latest_start(due, self._load(1)))
         else:
             return 0.0, "idle"
-        return (until - now, "") if until - now > INSTANT else (0.0, "deadline" if aim.thrifty else "idle")
+        return (until - now, "") if until - now > INSTANT else (0.0, "deadline" if aim.thrifty and aim.known else "idle")
 
     def _load(self, more: int) -> float:
         """Return the load of a batch of those who wait, and of `more` like them: their cost, or else their number."""

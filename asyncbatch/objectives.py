@@ -18,7 +18,7 @@ __all__ = ("Aim", "CostObjective", "LatencyObjective")
 
 _KNOWN = 3  # after so many batches what was learnt counts
 _FIRST = 4  # items in the first batches, before anything is known of larger ones
-_GROWTH = 2  # a batch is at most so many times larger than the largest before it: further the line is a guess
+_GROWTH = 4  # a batch is at most so many times larger than the largest before it: further the line is a guess
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from .errors import AsyncBatchError
 from .executors import InlineExecutor
 from .testing import VirtualClockLoop
 
-__all__ = ("Outcome", "bursts", "poisson", "simulate")
+__all__ = ("Outcome", "bursts", "closed_loop", "poisson", "simulate")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class Outcome:
     def mean(self) -> float:
         """The mean latency; NaN if nobody got a result."""
         return sum(self.latencies) / len(self.latencies) if self.latencies else math.nan
+
+    @property
+    def rate(self) -> float:
+        """Results a second."""
+        return len(self.latencies) / self.duration if self.duration else math.nan
 
     @property
     def mean_batch_size(self) -> float:
@@ -94,64 +99,103 @@ def bursts(
         yield now
 
 
-def simulate(arrivals: Iterable[float], seconds: Callable[[int], float], *, slots: int = 1, **settings: Any) -> Outcome:
-    """Return what becomes of callers who come at the times `arrivals`, which must not fall, one item each.
+def simulate(
+    arrivals: Iterable[float],
+    seconds: Callable[[int], float],
+    *,
+    slots: int = 1,
+    timeout: float = math.inf,
+    **settings: Any,
+) -> Outcome:
+    """Return what becomes of callers who come at the times `arrivals`, which must not fall, with one item each.
 
     A batch of `size` items takes `seconds(size)`, in any of `slots`; `settings` are the keywords of `Batcher`, but for
-    `executor`. Runs an event loop of its own, so call it where none is running. Raises what the batcher raises for
-    settings that make no sense.
+    `executor`; `timeout` is that of each call. Raises what the batcher raises for
+    settings that make no sense, and `RuntimeError` where an event loop runs, as it runs one of its own.
     """
-    parameters.count("slots", slots)
-    loop = VirtualClockLoop()
-    try:
-        return loop.run_until_complete(_Run(loop, seconds, slots, settings).outcome(iter(arrivals)))
-    finally:
-        loop.close()
+    return _Run(seconds, slots, timeout, settings).open_loop(iter(arrivals))
+
+
+def closed_loop(
+    callers: int,
+    thinking: Callable[[random.Random], float],
+    seconds: Callable[[int], float],
+    *,
+    duration: float,
+    seed: int = 0,
+    slots: int = 1,
+    timeout: float = math.inf,
+    **settings: Any,
+) -> Outcome:
+    """Return what becomes of so many `callers` who call again and again for `duration` seconds.
+
+    After each answer a caller waits for `thinking(dice)` seconds, where `dice` is a `random.Random`. All else is as for
+    `simulate`.
+    """
+    parameters.count("callers", callers)
+    return _Run(seconds, slots, timeout, settings).closed_loop(callers, thinking, duration, random.Random(seed))  # noqa: S311
 
 
 class _Run:
     """One simulation: callers come, and note when they are answered."""
 
-    def __init__(self, loop: VirtualClockLoop, seconds: Callable[[int], float], slots: int, settings: Any) -> None:
-        self._loop = loop
+    def __init__(self, seconds: Callable[[int], float], slots: int, timeout: float, settings: dict[str, Any]) -> None:
+        _refuse_inside_a_loop()
         self._seconds = seconds
+        self._timeout = timeout
         self._batcher: Batcher[None, None] = Batcher(self._function, **settings, executor=InlineExecutor(slots))
-        self._callers: set[asyncio.Task[None]] = set()
+        self._loop = VirtualClockLoop()
         self._latencies: list[float] = []
         self._sizes: list[int] = []
         self._busy = 0.0
         self._refused = 0
+        self._first = math.inf
 
-    async def outcome(self, arrivals: Iterator[float]) -> Outcome:
-        began: float | None = None
-        async with self._batcher:
-            done = self._loop.create_future()
-            self._come(arrivals, done)
-            began = await done
-            while self._callers:
-                await asyncio.wait(self._callers)
-        return Outcome(
-            tuple(sorted(self._latencies)), self._refused, tuple(self._sizes), self._busy, self._loop.time() - began
-        )
+    def open_loop(self, arrivals: Iterator[float]) -> Outcome:
+        return self._outcome(self._come(arrivals))
 
-    def _come(self, arrivals: Iterator[float], done: asyncio.Future[float], first: float | None = None) -> None:
-        """Let the next caller come when it is time, and so on."""
-        at = next(arrivals, None)
-        if at is None:
-            done.set_result(first or 0.0)
-        else:
-            self._loop.call_at(at, self._call, arrivals, done, at if first is None else first)
+    def closed_loop(
+        self, callers: int, thinking: Callable[[random.Random], float], duration: float, dice: random.Random
+    ) -> Outcome:
+        return self._outcome(self._come_again(callers, thinking, duration, dice))
 
-    def _call(self, arrivals: Iterator[float], done: asyncio.Future[float], first: float) -> None:
-        caller = self._loop.create_task(self._caller())
-        self._callers.add(caller)
-        caller.add_done_callback(self._callers.discard)
-        self._come(arrivals, done, first)
-
-    async def _caller(self) -> None:
-        began = self._loop.time()
+    def _outcome(self, calls: Coroutine[Any, Any, None]) -> Outcome:
         try:
-            await self._batcher(None)
+            self._loop.run_until_complete(calls)
+            duration = max(0.0, self._loop.time() - self._first)
+        finally:
+            self._loop.close()
+        return Outcome(tuple(sorted(self._latencies)), self._refused, tuple(self._sizes), self._busy, duration)
+
+    async def _come(self, arrivals: Iterator[float]) -> None:
+        async with self._batcher, asyncio.TaskGroup() as calls:
+            for at in arrivals:
+                if at > self._loop.time():
+                    await self._until(at)
+                calls.create_task(self._call())
+
+    async def _until(self, at: float) -> None:
+        come = self._loop.create_future()  # half the price of a sleep
+        self._loop.call_at(at, come.set_result, None)
+        await come
+
+    async def _come_again(
+        self, callers: int, thinking: Callable[[random.Random], float], duration: float, dice: random.Random
+    ) -> None:
+        async def call_again() -> None:
+            while self._loop.time() < duration:
+                await self._call()
+                await asyncio.sleep(thinking(dice))
+
+        async with self._batcher, asyncio.TaskGroup() as calls:
+            for _ in range(callers):
+                calls.create_task(call_again())
+
+    async def _call(self) -> None:
+        began = self._loop.time()
+        self._first = min(self._first, began)
+        try:
+            await self._batcher(None, timeout=self._timeout)
         except AsyncBatchError:
             self._refused += 1
         else:
@@ -163,3 +207,13 @@ class _Run:
         self._busy += seconds
         await asyncio.sleep(seconds)
         return items
+
+
+def _refuse_inside_a_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        "a simulation runs an event loop of its own, and one runs here; write `await asyncio.to_thread(simulate, ...)`"
+    )
