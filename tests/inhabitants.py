@@ -69,6 +69,14 @@ class WithMethod:
         return [item + self.addend for item in items]
 
 
+class Waits:
+    def __init__(self, name):
+        wait_at(name)
+
+    def __call__(self, items):
+        return pids(items)
+
+
 class Fails:
     def __init__(self, name):
         if not os.path.exists(name):

@@ -32,6 +32,7 @@ from inhabitants import (
     Model,
     Unpicklable,
     Ununpicklable,
+    Waits,
     WithMethod,
     as_array,
     asked,
@@ -234,7 +235,16 @@ async def test_what_does_not_pickle_with_a_function_is_told_on_entering():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"workers": 0}, {"timeout": 0}, {"arena": -1}, {"retries": -1}, {"restarts": 1.5}, {"timeout": "1"}]
+    "wrong",
+    [
+        {"workers": 0},
+        {"timeout": 0},
+        {"build_timeout": 0},
+        {"arena": -1},
+        {"retries": -1},
+        {"restarts": 1.5},
+        {"timeout": "1"},
+    ],
 )
 def test_settings_that_make_no_sense_are_told_at_once(wrong):
     (name,) = wrong
@@ -654,6 +664,23 @@ async def test_a_class_that_ends_its_worker_fails_its_callers_within_the_budget(
         errors = [await outcome(batcher(item)) for item in range(4)]
         assert [error.exit_code for error in errors] == [4, 4, None, None]
         assert "prepared" in str(errors[0])
+
+
+async def test_a_class_that_takes_too_long_is_stopped_with_its_worker(gate):
+    executor = ProcessExecutor(workers=2, build_timeout=0.5)
+    with pytest.raises(WorkerLost, match="was not ready after build_timeout=0.5"):
+        async with running(functools.partial(Waits, gate.name), executor):
+            raise AssertionError
+
+
+async def test_a_class_that_takes_too_long_is_given_up_with_whoever_enters(gate):
+    entering = asyncio.create_task(Batcher(functools.partial(Waits, gate.name), executor="process").__aenter__())
+    await gate.came()
+    (worker,) = children()
+    entering.cancel()
+    await asyncio.wait([entering])
+    assert entering.cancelled()
+    assert ended(int(worker))
 
 
 @pytest.mark.parametrize(("deaths", "retries", "runs"), [(1, 1, 2), (2, 1, 2)])

@@ -471,6 +471,20 @@ def test_an_actor_that_the_cluster_has_no_room_for_is_waited_for_and_given_up():
     run(main)
 
 
+def test_an_actor_that_is_not_ready_in_time_is_given_up():
+    class Slow:
+        def __init__(self):
+            time.sleep(600)
+
+    async def main():
+        for wanted in ({}, {"resources": {"unobtainium": 1}}):
+            with pytest.raises(WorkerLost, match="was not ready after build_timeout=0.5"):
+                async with Batcher(Slow, executor=RayExecutor(build_timeout=0.5, **wanted)):
+                    raise AssertionError
+
+    run(main)
+
+
 def test_a_node_that_is_removed_under_load_fails_the_batches_that_ran_there(cluster, monkeypatch):
     """One of two nodes goes while both work: who was not aboard does not notice, and nothing runs twice."""
 
@@ -501,7 +515,14 @@ def test_a_node_that_is_removed_under_load_fails_the_batches_that_ran_there(clus
 
 
 def test_settings_that_make_no_sense_are_told_at_once():
-    for wrong in ({"replicas": 0}, {"timeout": 0}, {"retries": -1}, {"restarts": 1.5}, {"address": 1}):
+    for wrong in (
+        {"replicas": 0},
+        {"timeout": 0},
+        {"build_timeout": 0},
+        {"retries": -1},
+        {"restarts": 1.5},
+        {"address": 1},
+    ):
         (name,) = wrong
         with pytest.raises((TypeError, ValueError), match=f"{name} must be .*{name}="):
             RayExecutor(**wrong)

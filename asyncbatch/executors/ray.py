@@ -36,9 +36,10 @@ _CONNECTING = threading.Lock()
 class RayExecutor:
     """Runs the function in `replicas` actors on a Ray cluster, one batch each at a time.
 
-    A class is built once in each actor, when the batcher is entered. `options` are those of the actor: `num_cpus`,
-    `num_gpus`, `resources`, `scheduling_strategy`, `runtime_env`, ... Functions travel as Ray's own do: by name, or as they
-    are where they have none. asyncbatch must be installed where actors run, and whatever the function imports.
+    A class is built once in each actor, when the batcher is entered. `build_timeout` is how long that may take, the time
+    until the cluster has room for the actor included. `options` are the actor's: `num_cpus`, `num_gpus`, `resources`,
+    `scheduling_strategy`, `runtime_env`, ... Functions travel as Ray's own do: by name, or as they are where they have no
+    name. asyncbatch must be installed where actors run, and whatever the function imports.
 
     It uses the Ray that the process is connected to, else connects to `address`, else starts one, as `ray.init` does. As
     that takes seconds, it stays for the next batcher, until the program ends or calls `ray.shutdown()`.
@@ -48,12 +49,14 @@ class RayExecutor:
 
     An actor that ends, its node with it or not, or that takes longer than `timeout` seconds for a batch, fails that batch
     with `WorkerLost`, unless it may have `retries`, and is replaced: up to `restarts` times a minute, after which callers
-    get `WorkerLost` at once. A batch whose callers have all left keeps its actor until it ends.
+    get `WorkerLost` at once. One that is not ready in time is lost as well; `WorkerLost` is then what entering the batcher
+    raises. A batch whose callers have all left keeps its actor until it ends.
     """
 
     replicas: int
     address: str | None
     timeout: float
+    build_timeout: float
     retries: int
     restarts: int
     options: Mapping[str, Any] = field(hash=False)
@@ -64,6 +67,7 @@ class RayExecutor:
         *,
         address: str | None = None,
         timeout: float = math.inf,
+        build_timeout: float = math.inf,
         retries: int = 0,
         restarts: int = 5,
         **options: Any,
@@ -74,6 +78,7 @@ class RayExecutor:
             "replicas": parameters.count("replicas", replicas),
             "address": address if address is None else parameters.instance("address", address, str, "'auto'"),
             "timeout": parameters.amount("timeout", timeout),
+            "build_timeout": parameters.amount("build_timeout", build_timeout),
             "retries": parameters.whole("retries", retries),
             "restarts": parameters.whole("restarts", restarts),
             "options": options,
@@ -192,8 +197,8 @@ class RaySlot:
 
     def _ask(self, method: str, question: Any) -> tuple[bool, Any]:
         """Return what the actor answers. Raises `WorkerLost` if it does not."""
-        actor, timeout = self._actor, self._settings.timeout
-        limit = timeout if self._built and timeout < math.inf else None
+        actor, timeout = self._actor, self._settings.timeout if self._built else self._settings.build_timeout
+        limit = timeout if timeout < math.inf else None
         try:
             answer = ray.get(getattr(actor, method).remote(question), timeout=limit)
         except ray.exceptions.RayError as error:
