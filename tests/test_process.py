@@ -21,13 +21,25 @@ import numpy as np
 import pytest
 
 import asyncbatch.sync
-from asyncbatch import Batcher, Closed, OutputCountMismatch, OutputTypeError, ProcessExecutor, WorkerLost, batched
+from asyncbatch import (
+    AllowedSizes,
+    Batcher,
+    Closed,
+    Isolated,
+    OutputCountMismatch,
+    OutputTypeError,
+    Padded,
+    ProcessExecutor,
+    WorkerLost,
+    batched,
+)
 from asyncbatch.executors import restarts
 from asyncbatch.executors.packing import Rows
 from asyncbatch.metrics.events import WorkerDied
 from inhabitants import (
     SECRET,
     Dies,
+    Divisor,
     Fails,
     Model,
     Unpicklable,
@@ -43,6 +55,7 @@ from inhabitants import (
     decorated,
     dies_at_first,
     dies_or_waits,
+    doubled,
     doubled_list,
     exhausts_memory,
     exits,
@@ -50,8 +63,10 @@ from inhabitants import (
     generator,
     identity,
     in_place,
+    inverses,
     kills_itself,
     leaves,
+    lengths,
     mapping,
     means,
     meet,
@@ -72,8 +87,10 @@ from inhabitants import (
     returns_errors,
     segfaults,
     sharing,
+    sums,
     too_long_an_array,
     too_many,
+    twice_decorated,
     unpicklable_at_two,
     ununpicklable_at_two,
 )
@@ -200,9 +217,47 @@ async def test_workers_work_at_the_same_time(gate):
         assert len(set(await both)) == 2
 
 
-async def test_a_decorated_function_is_found_behind_its_decorator():
-    async with running(decorated.__wrapped__) as batcher:
+@pytest.mark.parametrize(
+    "function",
+    [decorated.__wrapped__, twice_decorated, twice_decorated.__wrapped__, twice_decorated.__wrapped__.__wrapped__],
+)
+async def test_a_decorated_function_is_found_behind_its_decorators(function):
+    async with running(function) as batcher:
         assert await outcome(batcher(1)) == 2
+
+
+async def test_adapters_may_be_decorators():
+    async with running(inverses.__wrapped__) as batcher:
+        assert callers.kinds(await outcomes(batcher, 2, 0, 4)) == [0.5, ZeroDivisionError, 0.25]
+    async with running(doubled) as batcher:
+        assert same(await outcome(batcher.map([np.ones(2), np.ones(3)])), [np.full(2, 2.0), np.full(3, 2.0)])
+    async with running(Divisor) as batcher:
+        assert callers.kinds(await outcomes(batcher, 2, 0, 3)) == [3.0, ZeroDivisionError, 2.0]
+
+
+async def test_adapters_work_where_the_function_works():
+    ragged = [np.arange(length) for length in (1, 3, 2)]
+    async with running(Isolated(Padded(sums))) as batcher:
+        answers = await outcome(batcher.map([*ragged, None], return_exceptions=True))
+        assert callers.kinds(answers) == [0, 3, 1, TypeError]
+    async with running(AllowedSizes(lengths, (1, 4))) as batcher:
+        assert await outcome(batcher.map(range(3))) == [4, 4, 4]
+
+
+async def test_a_name_that_has_no_end_is_told_as_any_that_cannot_be_found(monkeypatch):
+    endless = type("Endless", (), {"__wrapped__": property(lambda self: self)})
+    monkeypatch.setattr("inhabitants.identity", endless())
+    with pytest.raises(TypeError, match="not the same object"):
+        async with running(identity):
+            raise AssertionError
+
+
+async def test_a_batched_method_travels_with_its_instance():
+    instance = WithMethod(5)
+    async with instance.plus:
+        answer, pid = await outcome(instance.plus(1))
+    assert answer == 6
+    assert pid != os.getpid()
 
 
 async def test_a_method_travels_with_its_instance():
@@ -223,7 +278,12 @@ def test_what_cannot_be_imported_is_told_at_once():
     async def coroutine(items):
         return items
 
-    for function, words in ((lambda items: items, "def"), (local, "top level"), (coroutine, "async")):
+    for function, words in (
+        (lambda items: items, "def"),
+        (Isolated(lambda items: items), "def"),
+        (local, "top level"),
+        (coroutine, "async"),
+    ):
         with pytest.raises(TypeError, match=words):
             Batcher(function, executor="process")
 
