@@ -245,6 +245,32 @@ def test_an_item_that_does_not_pickle_fails_alone_and_is_not_quoted():
     run(main)
 
 
+def refuse():
+    raise ValueError("a secret")
+
+
+class Refused:
+    """What does not unpickle, and says too much when it does not."""
+
+    def __reduce__(self):
+        return refuse, ()
+
+
+def test_an_item_that_does_not_unpickle_fails_alone_and_is_not_quoted():
+    async def main():
+        async with running(squares, executor=RayExecutor()) as batcher:
+            one, bad, worse, four = await outcomes(batcher, 1, Refused(), Locked(), 4)
+            assert (one, four) == (1, 16)
+            assert isinstance(bad, TypeError)
+            assert "could not be unpickled in the actor (ValueError)" in str(bad)
+            assert "Locked could not be pickled" in str(worse)
+            assert callers.kinds(await outcomes(batcher, 1, Refused())) == [1, TypeError]
+            assert isinstance(await outcome(batcher(Refused())), TypeError)
+            assert batcher.statistics().workers_lost == 0
+
+    run(main)
+
+
 def test_a_result_that_does_not_pickle_fails_alone():
     def lock_odd(items):
         return [Locked() if item % 2 else item for item in items]

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from asyncbatch import parameters
 from asyncbatch.errors import WorkerLost
 from asyncbatch.function import is_class, name_of
-from asyncbatch.scatter import checked
 
 from .answers import refuse_async
 from .aside import Aside
-from .replica import Replica, Unpicklable, faults, pickled, ray, unpickled
+from .replica import Garbled, Replica, Unpicklable, pickled, pickled_apart, ray, unpickled
 from .restarts import Restarts
 
 if TYPE_CHECKING:
@@ -46,6 +45,9 @@ class RayExecutor:
 
     Arrays travel through the object store: those among the items are read-only, and so are those among the results. One
     that is kept keeps its whole batch there; copy what is to be kept for long.
+
+    An item that does not pickle, or does not unpickle in the actor, fails alone, and so does a result that does not pickle;
+    one that does not unpickle here fails its batch.
 
     An actor that ends, its node with it or not, or that takes longer than `timeout` seconds for a batch, fails that batch
     with `WorkerLost`, unless it may have `retries`, and is replaced: up to `restarts` times a minute, after which callers
@@ -184,16 +186,11 @@ class RaySlot:
         return ok, outcome
 
     def _trip(self, items: list[Any]) -> tuple[bool, Any]:
-        try:
-            return self._ask("run", pickled(items))
-        except Unpicklable:
-            hopeless = faults(items)
-        good = [item for place, item in enumerate(items) if place not in hopeless]
-        ok, outcome = self._ask("run", pickled(good)) if good else (True, [])
-        if ok:
-            results = iter(checked(outcome, len(good), self._name))
-            outcome = [hopeless[place] if place in hopeless else next(results) for place in range(len(items))]
-        return ok, outcome
+        with contextlib.suppress(Unpicklable):
+            ok, outcome = self._ask("run", pickled(items))
+            if not isinstance(outcome, Garbled):
+                return ok, outcome
+        return self._ask("run", pickled_apart(items))
 
     def _ask(self, method: str, question: Any) -> tuple[bool, Any]:
         """Return what the actor answers. Raises `WorkerLost` if it does not."""
