@@ -389,6 +389,30 @@ def test_an_actor_that_dies_with_nothing_to_do_costs_no_batch():
     run(main)
 
 
+class DiesAtTheSecond:
+    """The second that is built ends its actor."""
+
+    def __init__(self, file):
+        with file.open("a") as log:
+            log.write("x")
+        if file.stat().st_size == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def __call__(self, items):
+        return die(items)
+
+
+def test_an_actor_that_is_lost_before_it_is_ready_costs_no_batch(tmp_path):
+    async def main():
+        function = functools.partial(DiesAtTheSecond, tmp_path / "built")
+        async with running(function, executor=RayExecutor()) as batcher:
+            assert isinstance(await outcome(batcher("die")), WorkerLost)
+            assert isinstance(await outcome(batcher("live")), int)
+            assert batcher.statistics().workers_lost == 2
+
+    run(main)
+
+
 def counts_and_dies(file, times, items):
     with open(file, "a") as log:
         log.write("x")

@@ -125,7 +125,8 @@ class RaySlot:
         self._name = name
         self._plan = plan
         self._actor: Any = None
-        self._built = False
+        self._connection = ("", "")  # that of the actor
+        self._built = self._was_built = False
         self._aside = Aside(f"asyncbatch {name}")
         self.restarts = Restarts(name, settings.restarts)
 
@@ -144,7 +145,7 @@ class RaySlot:
             elif self._is_dead():
                 self._lose("lost")
             else:
-                await self._in_thread(self._build)
+                await self._build_or_lose()
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:  # noqa: ARG002  # it is not that process's
         retries = self._settings.retries
@@ -162,6 +163,14 @@ class RaySlot:
         self._end()
         self._aside.close(self._end if self._aside.busy else None)  # what that job may have started
 
+    async def _build_or_lose(self) -> None:
+        try:
+            await self._in_thread(self._build)
+        except WorkerLost as error:
+            # What was built once does not end its actor: more likely it was put on the very node that had just been lost.
+            if not self._was_built or isinstance(error.__cause__, TimeoutError):
+                raise
+
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
         ok, outcome = await self._aside.run(call, *args)
         try:
@@ -177,12 +186,14 @@ class RaySlot:
         with _CONNECTING:
             if not ray.is_initialized():
                 _connect(self._settings.address)
+        self._connection = _connection()
         self._actor = self._settings.actor_class().remote()
         return True, None
 
     def _build(self) -> tuple[bool, Any]:
         ok, outcome = self._ask("build", self._plan)
         self._built = ok
+        self._was_built |= ok
         return ok, outcome
 
     def _trip(self, items: list[Any]) -> tuple[bool, Any]:
@@ -213,10 +224,12 @@ class RaySlot:
         """Whether it is known here that the actor has ended, as it was idle: no batch need fail for that."""
         if self._actor is None:
             return False
-        if not ray.is_initialized():
-            return True
-        state = self._actor._get_local_state()  # noqa: SLF001  # no call to the cluster; Ray Data goes by it too
-        return state == _DEAD or (state is None and self._built)  # it is of a Ray that was shut down
+        # No call to the cluster; Ray Data goes by it too.
+        return self._is_foreign() or self._actor._get_local_state() == _DEAD  # noqa: SLF001
+
+    def _is_foreign(self) -> bool:
+        """Whether Ray was shut down since. One that is asked for an actor from before ends the process."""
+        return not ray.is_initialized() or self._connection != _connection()
 
     def _lose(self, reason: str) -> None:
         self.restarts.lost(reason)
@@ -225,9 +238,14 @@ class RaySlot:
 
     def _end(self) -> None:
         actor, self._actor = self._actor, None
-        if actor is not None and ray.is_initialized():
-            with contextlib.suppress(ray.exceptions.RayError):  # it is of a Ray that was shut down
-                ray.kill(actor)
+        if actor is not None and not self._is_foreign():
+            ray.kill(actor)
+
+
+def _connection() -> tuple[str, str]:
+    """Return what tells one connection to Ray from all others."""
+    context = ray.get_runtime_context()
+    return context.get_node_id(), context.get_job_id()
 
 
 def _connect(address: str | None) -> None:
