@@ -9,8 +9,8 @@ come back as they are, 64 rows of 384 float32 and 64 images of 3 x 224 x 224 flo
 What is compared is the time on the wall from having a list of items to having a list of results, one batch after the other.
 
 All carriers are open at once in one process, with one worker each, and take turns; what disturbs one disturbs those it is
-compared to. Given are the least and the median of all turns, and ratios of the leasts. `asyncbatch` is one call of
-`Batcher.map`; `asyncbatch_slot` is the executor alone, as all others are. Then, what two workers do where one does 1, with a
+compared to. Given are the least and the median of all turns, ratios of the leasts, and the CPU time of this process, in all its
+threads, mean of all turns. `asyncbatch` is one call of `Batcher.map`; `asyncbatch_slot` is the executor alone, as all others are. Then, what two workers do where one does 1, with a
 function that only computes. Those of Ray come after all others, as its own processes disturb them. To add a carrier, copy a
 file in `carriers/`. The figures are those of a quiet machine only if the `load` among them, the number of processes that ran
 as it began, is far below its `cpus`.
@@ -79,10 +79,14 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _case(title: str, trips: dict[str, dict[str, float]]) -> str:
-    lines = [f"{title}: us a batch, least and median, and the least as a multiple of that of {POOL} and of the work {HERE}"]
+    lines = [
+        f"{title}: us a batch, least, median and CPU here, and the least as a multiple of that of {POOL} and of the work {HERE}"
+    ]
     for name, values in sorted(trips.items(), key=lambda pair: pair[1]["least"]):
         ratios = [values["least"] / trips[each]["least"] if each in trips else float("nan") for each in (POOL, HERE)]
-        lines.append(f"{name:18}{values['least']:12,.0f}{values['median']:12,.0f}{ratios[0]:9.3f}{ratios[1]:9.2f}")
+        lines.append(
+            f"{name:18}{values['least']:12,.0f}{values['median']:12,.0f}{values['cpu']:12,.0f}{ratios[0]:9.3f}{ratios[1]:9.2f}"
+        )
     return "\n".join(lines)
 
 

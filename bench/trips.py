@@ -59,10 +59,17 @@ async def beside(modules: dict[str, Any], function: str, items: list[Any], secon
             carries[name] = await stack.enter_async_context(module.open(function, 1))
             await check(carries[name], function, items)
         times: dict[str, list[float]] = {name: [] for name in carries}
+        busy = dict.fromkeys(carries, 0.0)
         for turn in range(TURNS):
             for name in [*carries][turn % len(carries) :] + [*carries][: turn % len(carries)]:
+                start = time.process_time()
                 times[name] += await repeat(carries[name], items, seconds / TURNS)
-    return {name: {"least": min(each) * 1e6, "median": statistics.median(each) * 1e6} for name, each in times.items()}
+                busy[name] += time.process_time() - start
+    return {name: summary(each, busy[name]) for name, each in times.items()}
+
+
+def summary(times: list[float], busy: float) -> dict[str, float]:
+    return {"least": min(times) * 1e6, "median": statistics.median(times) * 1e6, "cpu": busy / len(times) * 1e6}
 
 
 async def repeat(carry: Carry, items: list[Any], seconds: float) -> list[float]:
