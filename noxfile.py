@@ -71,3 +71,9 @@ def bench(session: nox.Session) -> None:
     """Measure; each peer is installed from the registry into an environment of its own."""
     session.install(".", *group("bench"))
     session.run("python", "bench/overhead.py", *session.posargs)
+
+
+@nox.session
+def trips(session: nox.Session) -> None:
+    """Measure what the trip of a batch to a worker and back costs; what is compared is installed as for `bench`."""
+    session.run("python", "bench/executors.py", *session.posargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from functools import partial
@@ -12,7 +13,7 @@ from .deadlines import Deadlines
 from .departures import Departures
 from .errors import Closed, QueueFull
 from .flight import Flight
-from .metrics.events import WorkerReady
+from .metrics.events import WorkerDied, WorkerReady
 from .metrics.statistics import Statistics, Tally
 from .request import Bulk
 
@@ -80,9 +81,9 @@ class House:
     def all_busy(self) -> bool:
         return len(self.flights) >= self.capacity
 
-    def statistics(self) -> Statistics:
-        in_flight = sum(flight.aboard for flight in self.flights)
-        return self.tally.snapshot(self.queue.admitted, self.queue.qsize(), in_flight, len(self.queue.lobby), self.capacity)
+    def statistics(self, ready: int) -> Statistics:
+        in_flight, queue = sum(flight.aboard for flight in self.flights), self.queue
+        return self.tally.snapshot(queue.admitted, queue.qsize(), in_flight, len(queue.lobby), self.capacity, ready)
 
     def __str__(self) -> str:
         return f"{self.queue.qsize()} queued | {len(self.flights)} of {self.capacity} batches in flight"
@@ -113,6 +114,16 @@ class House:
         self.ready += 1
         if self.observers:
             self.emit(WorkerReady(self.name, self.ready, self.capacity, seconds))
+
+    def report_loss(self, reason: str, exit_code: int | None) -> None:
+        """Note, from any thread, that a worker was lost."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._count_loss, reason, exit_code)
+
+    def _count_loss(self, reason: str, exit_code: int | None) -> None:
+        self.tally.workers_lost += 1
+        if self.observers:
+            self.emit(WorkerDied(self.name, reason, exit_code))
 
     def _overflow(self) -> QueueFull:
         waiting = self.queue.qsize()

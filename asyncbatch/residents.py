@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from .executors import Slot
+    from .metrics.statistics import Statistics
     from .policies import Limits
 
 __all__ = ("Residents",)
@@ -47,6 +48,9 @@ class Residents:
             failure = await asyncio.shield(built)
             if failure is not None:
                 raise self._raisable(failure)
+
+    def statistics(self) -> Statistics:
+        return self.house.statistics(sum(each.is_ready() for each in self._all if not each.leaving))
 
     def _raisable(self, failure: BaseException) -> BaseException:
         if not isinstance(failure, asyncio.CancelledError | GeneratorExit | StopIteration):
@@ -193,5 +197,5 @@ class Residents:
             task.cancel()
 
     def _release(self) -> None:
-        for resident in self._all:
-            self._close(resident)
+        while self._all:
+            self._close(self._all.pop())

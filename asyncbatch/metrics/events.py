@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ("BatchEnded", "BatchStarted", "Event", "Observer", "RequestDropped", "WorkerReady")
+__all__ = ("BatchEnded", "BatchStarted", "Event", "Observer", "RequestDropped", "WorkerDied", "WorkerReady")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class RequestDropped:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
-    """A worker has built its class in `seconds`: `ready` have by now, of `workers`."""
+    """A worker has built its class, in `seconds`; `ready` have, of `workers`. Those that replace lost ones are not told."""
 
     batcher: str
     ready: int
@@ -52,5 +52,18 @@ class WorkerReady:
     seconds: float
 
 
-Event: TypeAlias = BatchStarted | BatchEnded | RequestDropped | WorkerReady
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """A worker was lost, with a batch or without: `reason` says whether it ended by itself ("exit"), was killed ("signal"),
+    took longer than its `timeout` ("timeout") or is gone from a cluster ("lost").
+
+    `exit_code` is that of the process, a signal's number below zero, as in `subprocess`; None on a cluster.
+    """
+
+    batcher: str
+    reason: str
+    exit_code: int | None
+
+
+Event: TypeAlias = BatchStarted | BatchEnded | RequestDropped | WorkerReady | WorkerDied
 Observer: TypeAlias = Callable[[Event], object]
