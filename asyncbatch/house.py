@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .deadlines import Deadlines
 from .departures import Departures
 from .errors import Closed, QueueFull
 from .flight import Flight
-from .metrics.events import WorkerReady
+from .metrics.events import BatchEnded, BatchStarted, RequestDropped, RequestQueued, WorkerReady, curious
 from .metrics.statistics import Statistics, Tally
 from .request import Bulk
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .intake import IntakeQueue
     from .metrics.events import Event, Observer
     from .policies import Limits, Policy
-    from .request import Request
+    from .request import DetailedRequest, Request
 
 __all__ = ("House",)
 
@@ -53,7 +54,8 @@ class House:
         self.too_early = partial(Closed.too_early, name)
         self.by_others = partial(Closed.by_others, name)
         self.observers = tuple(observers)
-        self.tally = tally = Tally(self.emit if observers else None, name)
+        self.told = curious(observers)  # whether of each request
+        self.tally = tally = Tally(self._report_dropped if observers else None)
         self.queue: IntakeQueue = discipline.queue_class(discipline, tally, check, self._overflow, costed=costed)
         self.deadlines = Deadlines(self.loop, name, self._is_not_waiting)
         self.timed = False  # whether any request ever had a deadline
@@ -62,15 +64,21 @@ class House:
         self.flights: set[Flight] = set()
         self._limits = limits
         self._costed = costed
+        for observer in self.observers:
+            if hasattr(observer, "opened"):
+                self._tell(observer.opened, name, self.statistics)
 
     # What callers ask for.
 
-    def watch(self, request: Request) -> None:
-        """Watch the deadline of a request that has just come in; one that has come already never runs."""
-        self.timed = True
-        self.deadlines.watch(request)
-        self.deadlines.expire(self.loop.time())
-        self.queue.ring()
+    def receive(self, request: DetailedRequest) -> None:
+        """Tell of a request that has just come in, and watch its deadline; one whose time is up already never runs."""
+        if self.told and request.place is not None:
+            self.emit(RequestQueued(self.name, len(request.results) if isinstance(request, Bulk) else 1))
+        if request.deadline < math.inf:
+            self.timed = True
+            self.deadlines.watch(request)
+            self.deadlines.expire(self.loop.time())
+            self.queue.ring()
 
     def flush(self) -> None:
         """Let all that waits now leave without further waiting."""
@@ -81,7 +89,7 @@ class House:
         return len(self.flights) >= self.capacity
 
     def statistics(self) -> Statistics:
-        in_flight = sum(flight.aboard for flight in self.flights)
+        in_flight = sum([flight.aboard for flight in tuple(self.flights)])
         return self.tally.snapshot(self.queue.admitted, self.queue.qsize(), in_flight, len(self.queue.lobby), self.capacity)
 
     def __str__(self) -> str:
@@ -112,6 +120,19 @@ class House:
         if self.observers:
             self.emit(WorkerReady(self.name, self.ready, self.capacity, seconds))
 
+    def report_start(self, flight: Flight) -> None:
+        """Tell observers that a batch has left."""
+        waits = tuple([flight.waited - (each.arrived - flight.oldest) for each in flight.passengers])
+        callers = tuple([each.context for each in flight.passengers]) if self.told else ()
+        self.emit(BatchStarted(self.name, flight.reason, flight.size, flight.waited, waits, callers))
+
+    def report_end(self, flight: Flight, seconds: float) -> None:
+        """Tell observers that a batch is back."""
+        self.emit(BatchEnded(self.name, flight.size, seconds, flight.error, flight.succeeded, flight.failed))
+
+    def _report_dropped(self, outcome: str, size: int) -> None:
+        self.emit(RequestDropped(self.name, outcome, size))
+
     def _overflow(self) -> QueueFull:
         waiting = self.queue.qsize()
         return QueueFull.of(self.name, waiting, waiting * self.tally.seconds_per_item / self.capacity)
@@ -123,12 +144,15 @@ class House:
 
     def emit(self, event: Event) -> None:
         for observer in self.observers:
-            try:
-                observer(event)
-            except (KeyboardInterrupt, SystemExit) as error:
-                self.loop.call_soon(_raise, error)  # not from the midst of a request's change of place
-            except BaseException:
-                logger.exception("an observer of batcher %r raised on %s", self.name, type(event).__name__)
+            self._tell(observer, event)
+
+    def _tell(self, observer: Callable[..., object], what: Any, *more: Any) -> None:
+        try:
+            observer(what, *more)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.loop.call_soon(_raise, error)  # not from the midst of a request's change of place
+        except BaseException:
+            logger.exception("an observer of batcher %r raised on %s", self.name, type(what).__name__)
 
 
 def _raise(error: BaseException) -> NoReturn:

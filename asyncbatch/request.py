@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Request:
     priority: float = 0
     key: Hashable = None
     cost: float = 1.0
+    context: Context | None = None  # of its caller, where observers want requests
 
     @property
     def items(self) -> Sequence[Any]:
@@ -96,9 +98,9 @@ class Request:
 
 
 class DetailedRequest(Request):
-    """A request with any of a deadline, a priority, a key or a cost."""
+    """A request with any of a deadline, a priority, a key or a cost, or one that observers are `told` of."""
 
-    __slots__ = ("cost", "deadline", "key", "priority", "scoped")
+    __slots__ = ("context", "cost", "deadline", "key", "priority", "scoped")
 
     def __init__(
         self,
@@ -112,6 +114,7 @@ class DetailedRequest(Request):
         priority: float,
         key: Hashable,
         cost: float,
+        told: bool = False,
     ) -> None:
         self.item = item
         self.future = future
@@ -122,6 +125,11 @@ class DetailedRequest(Request):
         self.priority = priority
         self.key = key
         self.cost = cost
+        self.context = copy_context() if told else None
+
+    def let_go(self) -> None:
+        super().let_go()
+        self.context = None
 
 
 class Bulk(DetailedRequest):
@@ -233,6 +241,10 @@ class Portion:
     @property
     def cost(self) -> float:
         return self.bulk.cost_of(self.start, self.stop)
+
+    @property
+    def context(self) -> Context | None:
+        return self.bulk.context
 
     @property
     def future(self) -> Any:

@@ -19,7 +19,7 @@ HOUSE = Path(asyncbatch.__file__).parent
 ROOMS = """
     errors parameters function
     request deadlines
-    metrics metrics.events metrics.statistics
+    metrics metrics.statistics metrics.events
     scatter flight
     doorbell lobby discipline intake ranked queues
     policies departures
