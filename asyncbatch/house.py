@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -13,7 +14,7 @@ from .deadlines import Deadlines
 from .departures import Departures
 from .errors import Closed, QueueFull
 from .flight import Flight
-from .metrics.events import BatchEnded, BatchStarted, RequestDropped, RequestQueued, WorkerReady, curious
+from .metrics.events import BatchEnded, BatchStarted, RequestDropped, RequestQueued, WorkerDied, WorkerReady, curious
 from .metrics.statistics import Statistics, Tally
 from .request import Bulk
 
@@ -64,11 +65,14 @@ class House:
         self.flights: set[Flight] = set()
         self._limits = limits
         self._costed = costed
-        for observer in self.observers:
-            if hasattr(observer, "opened"):
-                self._tell(observer.opened, name, self.statistics)
 
     # What callers ask for.
+
+    def announce(self, statistics: Callable[[], Statistics]) -> None:
+        """Tell observers who ask for it that the batcher opens."""
+        for observer in self.observers:
+            if hasattr(observer, "opened"):
+                self._tell(observer.opened, self.name, statistics)
 
     def receive(self, request: DetailedRequest) -> None:
         """Tell of a request that has just come in, and watch its deadline; one whose time is up already never runs."""
@@ -88,9 +92,9 @@ class House:
     def all_busy(self) -> bool:
         return len(self.flights) >= self.capacity
 
-    def statistics(self) -> Statistics:
-        in_flight = sum([flight.aboard for flight in tuple(self.flights)])
-        return self.tally.snapshot(self.queue.admitted, self.queue.qsize(), in_flight, len(self.queue.lobby), self.capacity)
+    def statistics(self, ready: int) -> Statistics:
+        in_flight, queue = sum([flight.aboard for flight in tuple(self.flights)]), self.queue
+        return self.tally.snapshot(queue.admitted, queue.qsize(), in_flight, len(queue.lobby), self.capacity, ready)
 
     def __str__(self) -> str:
         return f"{self.queue.qsize()} queued | {len(self.flights)} of {self.capacity} batches in flight"
@@ -132,6 +136,16 @@ class House:
 
     def _report_dropped(self, outcome: str, size: int) -> None:
         self.emit(RequestDropped(self.name, outcome, size))
+
+    def report_loss(self, reason: str, exit_code: int | None) -> None:
+        """Note, from any thread, that a worker was lost."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._count_loss, reason, exit_code)
+
+    def _count_loss(self, reason: str, exit_code: int | None) -> None:
+        self.tally.workers_lost += 1
+        if self.observers:
+            self.emit(WorkerDied(self.name, reason, exit_code))
 
     def _overflow(self) -> QueueFull:
         waiting = self.queue.qsize()

@@ -36,6 +36,8 @@ class Resident:
         self.task: asyncio.Task[None] | None = None
         self.leaving = False
         self.built: asyncio.Future[BaseException | None] | None = None if slot.available else house.loop.create_future()
+        if (restarts := getattr(slot, "restarts", None)) is not None:
+            restarts.on_loss = house.report_loss
         self._house = house
         self._queue = house.queue
         self._departures = house.departures
@@ -92,6 +94,10 @@ class Resident:
             if failure is None:
                 self._house.report_ready(self._stopwatch() - began)
         return failure
+
+    def is_ready(self) -> bool:
+        """Whether a batch could run here now, or does."""
+        return self._flying is not None or self.slot.available
 
     def _is_over(self) -> bool:
         return self.leaving or (self._departures.closing and self._queue.empty())

@@ -245,6 +245,10 @@ def deadly(items):
     return pids(items)
 
 
+def waits(names):
+    wait_at(names[0])
+
+
 def dies_or_waits(name, items):
     if items == ["die"]:
         kills_itself(items)

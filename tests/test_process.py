@@ -24,6 +24,7 @@ import asyncbatch.sync
 from asyncbatch import Batcher, Closed, OutputCountMismatch, OutputTypeError, ProcessExecutor, WorkerLost, batched
 from asyncbatch.executors import restarts
 from asyncbatch.executors.packing import Rows
+from asyncbatch.metrics.events import WorkerDied
 from inhabitants import (
     SECRET,
     Dies,
@@ -515,6 +516,31 @@ async def test_a_worker_that_ends_fails_its_batch_and_is_replaced(capfd):
             assert await outcome(batcher(("pids", 0))) not in (first, None)
         assert batcher.statistics().failed == 8
     assert "segfaults" in capfd.readouterr().err, "faulthandler says where"
+
+
+async def test_whoever_observes_is_told_of_each_that_is_lost(gate, capfd):
+    deaths, died = [], asyncio.Event()
+
+    def observe(event):
+        if isinstance(event, WorkerDied):
+            deaths.append((event.batcher, event.reason, event.exit_code))
+            died.set()
+
+    async with running(perform, ProcessExecutor(timeout=1.5), name="it", observers=[observe]) as batcher:
+        assert (batcher.statistics().workers_ready, batcher.statistics().workers_lost) == (1, 0)
+        for deed, number in ((exits, 1), (segfaults, 2)):
+            await outcome(batcher((deed.__name__, 1)))
+            assert batcher.statistics().workers_lost == len(deaths) == number, "by the time that callers know"
+        pid = await outcome(batcher(("pids", 1)))
+        died.clear()
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            await died.wait()  # though it had nothing to do
+        assert batcher.statistics().workers_ready == 0
+        assert isinstance(await outcome(batcher(("waits", gate.name))), WorkerLost)
+        assert batcher.statistics().workers_lost == 4
+    assert deaths == [("it", "exit", 3), ("it", "signal", -11), ("it", "signal", -9), ("it", "timeout", -9)]
+    assert batcher.statistics().workers_ready == 0
 
 
 async def test_the_others_never_notice(gate):

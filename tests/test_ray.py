@@ -27,6 +27,7 @@ from ray.cluster_utils import Cluster
 
 from asyncbatch import Batcher, Closed, OutputCountMismatch, OutputTypeError, RayExecutor, WorkerLost
 from asyncbatch.executors import restarts
+from asyncbatch.metrics.events import WorkerDied
 
 pytestmark = pytest.mark.filterwarnings("default")  # of what others warn we are not the judges
 
@@ -352,9 +353,12 @@ def test_an_actor_that_dies_with_nothing_to_do_costs_no_batch():
         async with running(pids, executor=RayExecutor()) as batcher:
             first = await outcome(batcher(1))
             os.kill(first, signal.SIGKILL)
-            await asyncio.sleep(3)  # until Ray has heard of it
+            async with asyncio.timeout(PATIENCE):
+                while batcher.statistics().workers_ready:  # until Ray has heard of it
+                    await asyncio.sleep(0.01)
             assert await outcome(batcher(2)) not in (first, None)
             assert batcher.statistics().failed == 0
+            assert (batcher.statistics().workers_ready, batcher.statistics().workers_lost) == (1, 1)
 
     run(main)
 
@@ -393,11 +397,16 @@ def test_past_the_budget_callers_are_told_at_once():
 
 
 def test_a_batch_that_takes_too_long_is_stopped_with_its_actor():
+    def naps(items):
+        return time.sleep(items[0]) or items
+
     async def main():
-        async with running(lambda items: time.sleep(items[0]) or items, executor=RayExecutor(timeout=0.5)) as batcher:
+        events = []
+        async with running(naps, executor=RayExecutor(timeout=0.5), name="it", observers=[events.append]) as batcher:
             error = await outcome(batcher(60))
             assert isinstance(error, WorkerLost)
             assert "timeout=0.5" in str(error)
+            assert WorkerDied("it", "timeout", None) in events
             assert await outcome(batcher(0)) == 0
 
     run(main)

@@ -96,7 +96,7 @@ class ProcessSlot:
         self._child: Child | None = None
         self._cargo: Cargo
         self._aside = Aside(f"asyncbatch {name}")
-        self._restarts = Restarts(name, settings.restarts)
+        self.restarts = Restarts(name, settings.restarts)
 
     @property
     def available(self) -> bool:
@@ -149,11 +149,8 @@ class ProcessSlot:
     # Workers.
 
     async def _replace(self) -> None:
-        if self._child is not None:
-            if not self._child.unwanted:
-                self._restarts.lost()
-            self._child = None
-        await self._restarts.turn()
+        self._child = None
+        await self.restarts.turn()
         await self._aside.run(self._start)
 
     def _start(self) -> None:
@@ -165,9 +162,14 @@ class ProcessSlot:
         if child is not None:
             child.end()
 
+    def _note_end(self, child: Child) -> None:
+        if not child.unwanted:
+            code = child.exit_code or 0
+            self.restarts.lost("timeout" if child.late else "signal" if code < 0 else "exit", code)
+
     async def _load(self, child: Child) -> None:
         if not child.attached:
-            child.attach(asyncio.get_running_loop())
+            child.attach(asyncio.get_running_loop(), self._note_end)
         # It may have been asked by one who was cancelled.
         asked = child.reply
         header, body = await (self._ask(child, *self._question) if asked is None else self._answer(child, asked))

@@ -120,7 +120,7 @@ class RaySlot:
         self._actor: Any = None
         self._built = False
         self._aside = Aside(f"asyncbatch {name}")
-        self._restarts = Restarts(name, settings.restarts)
+        self.restarts = Restarts(name, settings.restarts)
 
     @property
     def available(self) -> bool:
@@ -132,10 +132,10 @@ class RaySlot:
             if self._aside.busy:
                 await self._aside.idle()
             elif self._actor is None:
-                await self._restarts.turn()
+                await self.restarts.turn()
                 await self._in_thread(self._start)
             elif self._is_dead():
-                self._lose()
+                self._lose("lost")
             else:
                 await self._in_thread(self._build)
 
@@ -201,7 +201,7 @@ class RaySlot:
                 raise  # the actor lives
             late = isinstance(error, ray.exceptions.GetTimeoutError)
             lost = WorkerLost.far_away(self._name, timeout if late else None, loaded=self._built)
-            self._lose()
+            self._lose("timeout" if late else "lost")
             raise lost from error
         return unpickled(answer)  # type: ignore[no-any-return]
 
@@ -216,8 +216,8 @@ class RaySlot:
         state = self._actor._get_local_state()  # noqa: SLF001  # no call to the cluster; Ray Data goes by it too
         return state == _DEAD or (state is None and self._built)  # it is of a Ray that was shut down
 
-    def _lose(self) -> None:
-        self._restarts.lost()
+    def _lose(self, reason: str) -> None:
+        self.restarts.lost(reason)
         self._built = False
         self._end()
 

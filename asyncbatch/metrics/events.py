@@ -26,6 +26,7 @@ __all__ = (
     "Observer",
     "RequestDropped",
     "RequestQueued",
+    "WorkerDied",
     "WorkerReady",
     "curious",
 )
@@ -81,7 +82,7 @@ class RequestDropped:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
-    """A worker has built its class in `seconds`: `ready` have by now, of `workers`."""
+    """A worker has built its class, in `seconds`; `ready` have, of `workers`. Those that replace lost ones are not told."""
 
     batcher: str
     ready: int
@@ -89,7 +90,20 @@ class WorkerReady:
     seconds: float
 
 
-Event: TypeAlias = RequestQueued | BatchStarted | BatchEnded | RequestDropped | WorkerReady
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """A worker was lost, with a batch or without: `reason` says whether it ended by itself ("exit"), was killed ("signal"),
+    took longer than its `timeout` ("timeout") or is gone from a cluster ("lost").
+
+    `exit_code` is that of the process, a signal's number below zero, as in `subprocess`; None on a cluster.
+    """
+
+    batcher: str
+    reason: str
+    exit_code: int | None
+
+
+Event: TypeAlias = RequestQueued | BatchStarted | BatchEnded | RequestDropped | WorkerReady | WorkerDied
 Observer: TypeAlias = Callable[[Event], object]
 
 

@@ -35,6 +35,8 @@ class Statistics:
     in_flight: int  #: in a batch that runs now
     waiting_for_room: int  #: callers that a full queue keeps waiting now
     capacity: int  #: how many batches can run at once
+    workers_ready: int  #: how many of them could now: what they need is built, and not lost
+    workers_lost: int  #: workers that ended, or were killed, and not by the batcher as nobody waited for them
     batches: int  #: batches that came back
     mean_batch_size: float  #: items a batch
     reasons: Mapping[str, int]  #: how many batches left for which reason
@@ -55,6 +57,7 @@ class Tally:
         self.reasons: defaultdict[str, int] = defaultdict(int)
         self.waits = self.longest_wait = 0.0
         self.busy = self.longest_run = 0.0
+        self.workers_lost = 0
         self.recent: deque[float] = deque(maxlen=_RECENT)
         self._dropped = dropped
 
@@ -86,7 +89,9 @@ class Tally:
         """What an item has cost on the executor, 0.0 before any was measured."""
         return self.busy / self.back if self.back else 0.0
 
-    def snapshot(self, admitted: int, queued: int, in_flight: int, waiting_for_room: int, capacity: int) -> Statistics:
+    def snapshot(
+        self, admitted: int, queued: int, in_flight: int, waiting_for_room: int, capacity: int, ready: int
+    ) -> Statistics:
         reasons = dict(self.reasons)  # in one step: observers may ask in another thread
         left = sum(reasons.values())
         return Statistics(
@@ -101,6 +106,8 @@ class Tally:
             in_flight=in_flight,
             waiting_for_room=waiting_for_room,
             capacity=capacity,
+            workers_ready=ready,
+            workers_lost=self.workers_lost,
             batches=self.batches,
             mean_batch_size=self.items / left if left else 0.0,
             reasons=MappingProxyType(reasons),
