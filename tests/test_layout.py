@@ -32,6 +32,7 @@ ROOMS = """
     lifetime controls imap keywords batcher
     decorator coalesce sync
     adapters.stepwise adapters.isolated adapters.sizes adapters.arrays adapters
+    metrics.logging metrics.prometheus metrics.otel
     testing
     corpus demo __main__
 """.split()
@@ -43,6 +44,8 @@ THIRD_PARTIES = {
     "corpus": {"numpy"},
     "demo": {"numpy", "uvloop"},
     "executors.packing": {"numpy"},
+    "metrics.otel": {"opentelemetry"},
+    "metrics.prometheus": {"prometheus_client"},
 }
 
 # What a room must not know, whatever the order.
@@ -129,7 +132,16 @@ def test_the_front_door_tells_the_true_order():
 
 
 def test_importing_it_brings_in_nothing_that_is_not_used():
-    heavy = {"numpy", "uvloop", "trio", "ray", "prometheus_client", "opentelemetry", "concurrent.futures.process"}
+    heavy = {
+        "numpy",
+        "uvloop",
+        "trio",
+        "ray",
+        "asyncbatch.metrics.logging",
+        "prometheus_client",
+        "opentelemetry",
+        "concurrent.futures.process",
+    }
     code = f"import sys, asyncbatch, asyncbatch.sync, asyncbatch.testing; print(*sorted({heavy} & set(sys.modules)))"
 
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
