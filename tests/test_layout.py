@@ -34,7 +34,7 @@ ROOMS = """
     adapters.stepwise adapters.isolated adapters.sizes adapters.arrays adapters
     metrics.logging metrics.prometheus metrics.otel
     testing
-    corpus demo __main__
+    corpus demo top __main__
 """.split()
 
 # What a room may import that is neither ours nor Python's.
