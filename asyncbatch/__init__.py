@@ -5,6 +5,7 @@
 General layout, in the order of imports; a room knows only those above it.
     errors, parameters, function        what can go wrong, what a setting and a function may be
     request, deadlines                  what travels, and by when it must be answered
+    metrics                             what a batcher says of itself
     scatter, flight                     who gets what came of a batch, and one batch on its way
     doorbell, lobby, discipline, intake where requests wait
     ranked, queues                      and which goes next

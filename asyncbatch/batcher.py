@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, Callable, Hashable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Hashable, Iterable
 from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
@@ -18,6 +18,7 @@ from .errors import NotRunning
 from .executors import Executor, resolve
 from .flight import CURRENT
 from .function import BatchClass, BatchFunction, ItemT, ResultT, name_of
+from .metrics.events import Observer, curious
 from .objectives import LatencyObjective
 from .policies import Limits, Policy
 from .queues import Fifo
@@ -26,10 +27,8 @@ from .residents import Residents
 
 if TYPE_CHECKING:
     import concurrent.futures
-    from collections.abc import AsyncGenerator
 
     from .keywords import Details, Reading
-    from .metrics.events import Observer
 
 __all__ = ("Batcher",)
 
@@ -81,7 +80,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         self._observers = parameters.observers(observers)
         self._waits = self._discipline.when_full == "wait"
         self._scoped = self._discipline.uses_deadlines or getattr(policy, "uses_deadlines", False)
-        self._unusual = self._cost is not None or self._scoped or self._discipline.detailed  # it takes the longer way
+        self._unusual = self._cost is not None or self._scoped or self._discipline.detailed or curious(self._observers)
         self._future: Callable[[], asyncio.Future[Any]]
 
     def _make_residents(self) -> Residents:
@@ -187,8 +186,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         future = self._future()
         request = kind(item, future, now, self._queue, cost=cost, **details)
         self._queue.put_nowait(request, waits)
-        if request.deadline < _INF:
-            self._house.watch(request)
+        if request.deadline < _INF or request.context is not None:
+            self._house.receive(request)
         return future, request
 
     def _details(self, now: float, timeout: float, priority: float, key: Hashable) -> dict[str, Any]:
@@ -201,6 +200,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             "scoped": scope < deadline,
             "priority": parameters.number("priority", priority),
             "key": key,
+            "told": self._house.told,
         }
 
     # Many items.
@@ -242,8 +242,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         future = self._future()
         bulk = Bulk(items, future, now, None, cost=0.0, costs=costs, return_exceptions=return_exceptions, **details)
         self._queue.put_bulk(bulk)
-        if bulk.deadline < _INF:
-            self._house.watch(bulk)
+        if bulk.deadline < _INF or bulk.context is not None:
+            self._house.receive(bulk)
         try:
             return await future  # type: ignore[no-any-return]
         except BaseException:

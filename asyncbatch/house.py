@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .deadlines import Deadlines
 from .departures import Departures
 from .errors import Closed, QueueFull
 from .flight import Flight
-from .metrics.events import WorkerDied, WorkerReady
+from .metrics.events import BatchEnded, BatchStarted, RequestDropped, RequestQueued, WorkerDied, WorkerReady, curious
 from .metrics.statistics import Statistics, Tally
 from .request import Bulk
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .metrics.events import Event, Observer
     from .objectives import LatencyObjective
     from .policies import Limits, Policy
-    from .request import Request
+    from .request import DetailedRequest, Request
 
 __all__ = ("House",)
 
@@ -55,7 +56,8 @@ class House:
         self.too_early = partial(Closed.too_early, name)
         self.by_others = partial(Closed.by_others, name)
         self.observers = tuple(observers)
-        self.tally = tally = Tally(self.emit if observers else None, name)
+        self.told = curious(observers)  # whether of each request
+        self.tally = tally = Tally(self._report_dropped if observers else None)
         self.queue: IntakeQueue = discipline.queue_class(discipline, tally, check, self._overflow, costed=costed)
         self.deadlines = Deadlines(self.loop, name, self._is_not_waiting)
         self.timed = False  # whether any request ever had a deadline
@@ -65,6 +67,19 @@ class House:
         self._costed = costed
 
     # What callers ask for.
+
+    def announce(self, statistics: Callable[[], Statistics]) -> None:
+        """Tell observers who ask for it that the batcher opens."""
+        for observer in self.observers:
+            if hasattr(observer, "opened"):
+                self._tell(observer.opened, self.name, statistics)
+
+    def receive(self, request: DetailedRequest) -> None:
+        """Tell of a request that has just come in, and watch its deadline, if there is one."""
+        if self.told and request.place is not None:
+            self.emit(RequestQueued(self.name, len(request.results) if isinstance(request, Bulk) else 1))
+        if request.deadline < math.inf:
+            self.watch(request)
 
     def watch(self, request: Request) -> None:
         """Watch the deadline of a request that has just come in; one that has come already never runs."""
@@ -82,7 +97,7 @@ class House:
         return len(self.flights) >= self.capacity
 
     def statistics(self, ready: int) -> Statistics:
-        in_flight, queue = sum(flight.aboard for flight in self.flights), self.queue
+        in_flight, queue = sum([flight.aboard for flight in tuple(self.flights)]), self.queue
         return self.tally.snapshot(queue.admitted, queue.qsize(), in_flight, len(queue.lobby), self.capacity, ready)
 
     def __str__(self) -> str:
@@ -115,6 +130,19 @@ class House:
         if self.observers:
             self.emit(WorkerReady(self.name, self.ready, self.capacity, seconds))
 
+    def report_start(self, flight: Flight) -> None:
+        """Tell observers that a batch has left."""
+        waits = tuple([flight.waited - (each.arrived - flight.oldest) for each in flight.passengers])
+        callers = tuple([each.context for each in flight.passengers]) if self.told else ()
+        self.emit(BatchStarted(self.name, flight.reason, flight.size, flight.waited, waits, callers))
+
+    def report_end(self, flight: Flight, seconds: float) -> None:
+        """Tell observers that a batch is back."""
+        self.emit(BatchEnded(self.name, flight.size, seconds, flight.error, flight.succeeded, flight.failed))
+
+    def _report_dropped(self, outcome: str, size: int) -> None:
+        self.emit(RequestDropped(self.name, outcome, size))
+
     def report_loss(self, reason: str, exit_code: int | None) -> None:
         """Note, from any thread, that a worker was lost."""
         with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -136,12 +164,15 @@ class House:
 
     def emit(self, event: Event) -> None:
         for observer in self.observers:
-            try:
-                observer(event)
-            except (KeyboardInterrupt, SystemExit) as error:
-                self.loop.call_soon(_raise, error)  # not from the midst of a request's change of place
-            except BaseException:
-                logger.exception("an observer of batcher %r raised on %s", self.name, type(event).__name__)
+            self._tell(observer, event)
+
+    def _tell(self, observer: Callable[..., object], what: Any, *more: Any) -> None:
+        try:
+            observer(what, *more)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.loop.call_soon(_raise, error)  # not from the midst of a request's change of place
+        except BaseException:
+            logger.exception("an observer of batcher %r raised on %s", self.name, "opened" if more else type(what).__name__)
 
 
 def _raise(error: BaseException) -> NoReturn:

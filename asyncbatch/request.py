@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Request:
     key: Hashable = None
     cost: float = 1.0
     patient: ClassVar[bool] = False  # whether it is work without a hurry, which no objective applies to
+    context: Context | None = None  # of its caller, where observers want requests
 
     @property
     def items(self) -> Sequence[Any]:
@@ -97,9 +99,9 @@ class Request:
 
 
 class DetailedRequest(Request):
-    """A request with any of a deadline, a priority, a key or a cost."""
+    """A request with any of a deadline, a priority, a key or a cost, or one that observers are `told` of."""
 
-    __slots__ = ("cost", "deadline", "key", "priority", "scoped")
+    __slots__ = ("context", "cost", "deadline", "key", "priority", "scoped")
 
     def __init__(
         self,
@@ -113,6 +115,7 @@ class DetailedRequest(Request):
         priority: float,
         key: Hashable,
         cost: float,
+        told: bool = False,
     ) -> None:
         self.item = item
         self.future = future
@@ -123,6 +126,11 @@ class DetailedRequest(Request):
         self.priority = priority
         self.key = key
         self.cost = cost
+        self.context = copy_context() if told else None
+
+    def let_go(self) -> None:
+        super().let_go()
+        self.context = None
 
 
 class PatientRequest(DetailedRequest):
@@ -241,6 +249,10 @@ class Portion:
     @property
     def cost(self) -> float:
         return self.bulk.cost_of(self.start, self.stop)
+
+    @property
+    def context(self) -> Context | None:
+        return self.bulk.context
 
     @property
     def future(self) -> Any:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from .executors.slot import prepared
 from .flight import CURRENT, Flight
-from .metrics.events import BatchEnded, BatchStarted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +75,7 @@ class Resident:
                 except BaseException as error:  # noqa: BLE001  # `_fail` raises again what is not for callers
                     self._fail(flight, error)
                 finally:
-                    self._arrive(flight)
+                    self._arrive(flight, context)
                 del items, context  # what a resident holds while it waits is kept alive
                 flight = None
                 if queue.admitted != queue.gone:
@@ -151,15 +150,15 @@ class Resident:
         self._flying = flight
         if house.timed:
             flight.watch(house.loop)
-        if house.observers:
-            house.emit(BatchStarted(house.name, flight.reason, flight.size, flight.waited))
         context = Context()
+        if house.observers:
+            context.run(house.report_start, flight)
         context.run(CURRENT.set, flight)
         items, flight.items = flight.items, []  # in a list that nobody else holds
         self._began = self._stopwatch()
         return items, context
 
-    def _arrive(self, flight: Flight) -> None:
+    def _arrive(self, flight: Flight, context: Context) -> None:
         house = self._house
         house.flights.discard(flight)
         self._flying = None
@@ -168,7 +167,8 @@ class Resident:
         if seconds >= self._departures.heeds:
             self._departures.landed(flight, seconds, self._time())
         if house.observers:
-            house.emit(BatchEnded(house.name, flight.size, seconds, flight.error))
+            # In a copy: a thread that nobody waits for may still be at work in the context itself.
+            context.copy().run(house.report_end, flight, seconds)
         while self._task.cancelling():
             self._task.uncancel()  # ours, or one that the function swallowed: it is over with this flight
 

@@ -40,6 +40,7 @@ class Residents:
         self._all: list[Resident] = []
         self._closing: set[Future[Any]] = set()  # what slots that were closed still have to do
         self._resized: asyncio.Future[None] = self.house.loop.create_future()
+        self.house.announce(self.statistics)
         self._grow(capacity)
 
     async def ready(self) -> None:

@@ -470,7 +470,7 @@ def counted_lines():
 
 
 def make_queue(discipline):
-    return discipline.queue_class(discipline, Tally(None, "it"), lambda: None, lambda: QueueFull("full"), costed=False)
+    return discipline.queue_class(discipline, Tally(None), lambda: None, lambda: QueueFull("full"), costed=False)
 
 
 @contextlib.contextmanager
@@ -516,7 +516,7 @@ def test_with_100_000_waiting_under_many_keys_a_request_costs_few_steps(keys):
     async def main():
         queue = make_queue(Keyed(MANY, "evict"))
         limits, deadlines = Limits(64, 1.0, INF), Deadlines(asyncio.get_running_loop(), "it", lambda _: True)
-        rule = KeyedDepartures("it", limits, None, queue, deadlines, Tally(None, "it"), costed=False)
+        rule = KeyedDepartures("it", limits, None, queue, deadlines, Tally(None), costed=False)
         requests = [waiting(queue, key=n % keys) for n in range(MANY)]
         for request in requests:
             queue.put_nowait(request)
