@@ -9,7 +9,7 @@ General layout, in the order of imports; a room knows only those above it.
     doorbell, lobby, discipline, intake where requests wait
     ranked, queues                      and which goes next
     policies, departures                when a batch leaves
-    parts, turns, keyed                 the same where each key has a queue of its own
+    parts, turns, keyed, lengths        and where those that are alike go together
     executors                           where a batch runs
     house, resident, residents          the coroutines that fly it, and what they share
     lifetime, controls, imap, batcher   what users hold
@@ -39,6 +39,7 @@ from .errors import (
 from .executors import FuturesExecutor, InlineExecutor, ProcessExecutor, ThreadExecutor
 from .imap import Progress
 from .keyed import Keyed
+from .lengths import ByLength
 from .metrics.statistics import Statistics
 from .policies import Outlook
 from .queues import EarliestDeadline, Fifo, Priority
@@ -59,6 +60,7 @@ __all__ = (
     "AllowedSizes",
     "AsyncBatchError",
     "Batcher",
+    "ByLength",
     "Closed",
     "Coalesced",
     "DeadlineExceeded",

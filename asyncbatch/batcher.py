@@ -19,7 +19,7 @@ from .executors import Executor, resolve
 from .flight import CURRENT
 from .function import BatchClass, BatchFunction, ItemT, ResultT, name_of
 from .policies import Limits, Policy
-from .queues import Fifo
+from .queues import resolve as resolve_queue
 from .request import Bulk, DetailedRequest, Request
 from .residents import Residents
 
@@ -44,7 +44,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
     that it is to serve; leaving the block answers all who wait, then closes. All times are seconds.
 
     - `max_batch_size` bounds the items in a batch; `max_batch_cost` the sum of `cost(item)` over them, where an item that
-      costs more runs alone. Without `cost` each costs 1.
+      costs more runs alone. Without `cost` each costs 1; with `queue=ByLength()` the padding counts, too.
     - `max_wait` is how long the oldest request may wait for a batch to fill, counted from its arrival, while a slot is
       free: 0 never waits, `math.inf` waits for a full batch or a `flush`. These three can be set at any time.
     - `policy` decides in place of `max_wait`; see `asyncbatch.policies`. `queue` is a discipline, `Fifo()` by default.
@@ -74,7 +74,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         self._function = function
         self._cost = cost
         self._policy = policy
-        self._discipline = Fifo() if queue is None else parameters.instance("queue", queue, Fifo, "Fifo(maxsize=1024)")
+        self._discipline = resolve_queue(queue, costed=cost is not None)
         self._executor = resolve(executor, function)
         self.name = name_of(function) if name is None else parameters.instance("name", name, str, "'embed'")
         self._observers = parameters.observers(observers)

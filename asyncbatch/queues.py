@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from . import parameters
+from .discipline import Discipline
 from .intake import IntakeQueue
 from .ranked import RankedQueue
 
-__all__ = ("EarliestDeadline", "Fifo", "Priority")
+__all__ = ("EarliestDeadline", "Fifo", "Priority", "resolve")
 
 
 class _PriorityQueue(RankedQueue):
@@ -52,6 +53,7 @@ class Fifo:
 
     uses_deadlines: ClassVar[bool] = False
     detailed: ClassVar[bool] = False
+    costed: ClassVar[bool] = False
     queue_class: ClassVar[type[IntakeQueue]] = IntakeQueue
     rule_class: ClassVar[Any] = None
 
@@ -94,3 +96,13 @@ class Priority(Fifo):
     def __post_init__(self) -> None:
         Fifo.__post_init__(self)  # the class that slots=True makes is not the one that `super()` knows
         parameters.amount("ageing", self.ageing)
+
+
+def resolve(queue: Discipline | None, *, costed: bool) -> Discipline:
+    """Return the discipline for `queue=`. Raises `TypeError` for what is none, `ValueError` if it needs a `cost`."""
+    if queue is None:
+        return Fifo()
+    parameters.instance("queue", queue, Fifo, "Fifo(maxsize=1024)")
+    if queue.costed and not costed:
+        raise ValueError(f"queue={type(queue).__name__}() goes by the length of items; write cost=len beside it")
+    return queue

@@ -13,7 +13,7 @@ import sys
 import pytest
 from callers import busy, kinds, conserved, outcome, passes, running, until
 
-from asyncbatch import DeadlineExceeded, EarliestDeadline, Keyed, Priority, QueueFull, batched
+from asyncbatch import ByLength, DeadlineExceeded, EarliestDeadline, Keyed, Priority, QueueFull, batched
 from asyncbatch.deadlines import Deadlines
 from asyncbatch.flight import Flight
 from asyncbatch.keyed import KeyedDepartures
@@ -470,7 +470,8 @@ def counted_lines():
 
 
 def make_queue(discipline):
-    return discipline.queue_class(discipline, Tally(None, "it"), lambda: None, lambda: QueueFull("full"), costed=False)
+    tally, costed = Tally(None, "it"), discipline.costed
+    return discipline.queue_class(discipline, tally, lambda: None, lambda: QueueFull("full"), costed=costed)
 
 
 @contextlib.contextmanager
@@ -535,5 +536,30 @@ def test_with_100_000_waiting_under_many_keys_a_request_costs_few_steps(keys):
             for _ in range(100):
                 turn()
         assert lines() / 100 < 1000
+
+    asyncio.run(main())
+
+
+def test_with_100_000_waiting_a_batch_of_one_length_costs_few_steps():
+    """Counted are the lines of Python that run: a few for each of the window, whatever waits behind it."""
+    rng = random.Random(7)
+
+    async def main():
+        queue = make_queue(ByLength(MANY, "evict", window=4))
+        requests = [waiting(queue, cost=rng.random()) for _ in range(MANY)]
+        for request in requests:
+            queue.put_nowait(request)
+
+        def turn():
+            for _ in range(33):  # all but one turn out another
+                queue.put_nowait(waiting(queue, cost=rng.random()))
+            requests.pop().leave("cancelled")
+            queue.board(flight := Flight(None, None), 32, 16.0)
+            assert len(flight.items) >= 16
+
+        with counted_lines() as lines:
+            for _ in range(20):
+                turn()
+        assert lines() / 20 < 32 * 4 * 50
 
     asyncio.run(main())

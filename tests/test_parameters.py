@@ -14,6 +14,7 @@ import pytest
 import asyncbatch.sync
 from asyncbatch import (
     Batcher,
+    ByLength,
     EarliestDeadline,
     Fifo,
     FuturesExecutor,
@@ -256,7 +257,7 @@ def test_a_batcher_for_threads_refuses_details_that_make_no_sense():
 # Configurations
 
 
-@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline, Priority, Keyed])
+@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline, Priority, Keyed, ByLength])
 def test_a_queue_is_not_made_with_settings_that_make_no_sense(discipline):
     for value in NO_SIZES:
         with pytest.raises((TypeError, ValueError), match="maxsize"):
@@ -290,6 +291,7 @@ CONFIGURATIONS = [
     EarliestDeadline(5),
     Priority(5),
     Keyed(5, key=len),
+    ByLength(5, window=2),
     InlineExecutor(2),
     ThreadExecutor(2),
 ]
