@@ -6,11 +6,12 @@ import asyncio
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import parameters
 from .deadlines import Deadlines
 from .departures import Departures
-from .errors import Closed, QueueFull
+from .errors import Closed, ItemTooLarge, QueueFull
 from .flight import Flight
 from .metrics.events import WorkerReady
 from .metrics.statistics import Statistics, Tally
@@ -41,7 +42,8 @@ class House:
         *,
         discipline: Discipline,
         policy: Policy | None,
-        costed: bool,
+        cost: Callable[[Any], float] | None,
+        oversized: str,
         observers: Sequence[Observer],
     ) -> None:
         self.name = name
@@ -54,6 +56,7 @@ class House:
         self.by_others = partial(Closed.by_others, name)
         self.observers = tuple(observers)
         self.tally = tally = Tally(self.emit if observers else None, name)
+        costed = cost is not None
         self.queue: IntakeQueue = discipline.queue_class(discipline, tally, check, self._overflow, costed=costed)
         self.deadlines = Deadlines(self.loop, name, self._is_not_waiting)
         self.timed = False  # whether any request ever had a deadline
@@ -61,9 +64,18 @@ class House:
         self.departures = rule(name, limits, policy, self.queue, self.deadlines, tally, costed=costed)
         self.flights: set[Flight] = set()
         self._limits = limits
-        self._costed = costed
+        self._cost: Any = cost
+        self._rejects_oversized = oversized == "reject"
 
     # What callers ask for.
+
+    def prices(self, items: Sequence[Any]) -> list[float]:
+        """Return what each of `items` costs. One that is too large is the end of all of them, if those are rejected."""
+        costs = [parameters.cost(self.name, self._cost(item)) for item in items]
+        if self._rejects_oversized and max(costs) > self._limits.max_batch_cost:
+            self.tally.turn_away("rejected", len(costs))
+            raise ItemTooLarge.of(self.name, max(costs), self._limits.max_batch_cost)
+        return costs
 
     def watch(self, request: Request) -> None:
         """Watch the deadline of a request that has just come in; one that has come already never runs."""
@@ -95,7 +107,7 @@ class House:
             self.deadlines.expire(now)
         limits = self._limits
         size = limits.max_batch_size
-        if not self._costed and limits.max_batch_cost < size:
+        if self._cost is None and limits.max_batch_cost < size:
             size = max(1, int(limits.max_batch_cost))  # each item costs 1
         self.queue.board(flight, size, limits.max_batch_cost)
         if self.departures.flushing and self.queue.empty():

@@ -144,6 +144,8 @@ def settings(pool: concurrent.futures.Executor) -> None:
     Batcher(lengths, executor=ProcessExecutor(workers=2, timeout=1.5, retries=1))
     Batcher(lengths, executor=pool)
 
+    Batcher(lengths, cost=len, max_batch_cost=4096, oversized="reject")
+    Batcher(lengths, oversized="split")  # type: ignore[arg-type]
     Batcher(lengths, max_size=8)  # type: ignore[call-arg]
     Batcher(lengths, max_wait="2ms")  # type: ignore[arg-type]
     Batcher(lengths, policy=len)  # type: ignore[arg-type]
