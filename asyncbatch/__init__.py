@@ -9,7 +9,8 @@ General layout, in the order of imports; a room knows only those above it.
     doorbell, lobby, discipline, intake where requests wait
     ranked, queues                      and which goes next
     policies, departures                when a batch leaves
-    parts, turns, keyed, lengths        and where those that are alike go together
+    parts, lobbies, turns, keyed        the same where each key has a queue of its own
+    lengths                             and where those that are alike go together
     executors                           where a batch runs
     house, resident, residents          the coroutines that fly it, and what they share
     lifetime, controls, imap, batcher   what users hold

@@ -1,7 +1,6 @@
 """The intake: the queue of waiting requests. It knows no batch size, no policy and no clock.
 
-A request that leaves early stays behind as a tombstone (`place` is None) without its item, so that leaving is O(1)
-wherever it stood.
+A request that leaves early stays behind as a tombstone, without its `place` and item: leaving is O(1) wherever it stood.
 """
 
 from __future__ import annotations
@@ -111,7 +110,7 @@ class IntakeQueue(Doorbell):
 
     def _check_room(self, bulk: Bulk) -> None:
         self._check()
-        if self._when_full == "reject" and (self.full() or self.lobby):
+        if self._when_full == "reject" and (self.full() or self.lobby.first() is not None):
             self._tally.turn_away("rejected", bulk.waiting)
             raise self._overflow()
 
@@ -160,7 +159,7 @@ class IntakeQueue(Doorbell):
                 self._add(self.lobby.popleft())
 
     def _extend(self, bulk: Bulk) -> None:
-        size = int(min(bulk.waiting, self.bound - self.qsize()))
+        size = int(min(bulk.waiting, self._room(bulk)))
         if not bulk.size:  # there was no entry yet, or it was used up
             self._bulks += 1
             self._put(bulk)
@@ -171,6 +170,9 @@ class IntakeQueue(Doorbell):
             self.lobby.popleft()
         if self.admitted > self._wake_at:
             self.ring()
+
+    def _room(self, bulk: Bulk) -> float:  # noqa: ARG002
+        return self.bound - self.qsize()
 
     # Going out.
 

@@ -7,73 +7,22 @@ line of that group, as if it were the whole queue.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import count
 from typing import Any, ClassVar, cast
 
 from . import parameters
 from .departures import Departures
 from .intake import IntakeQueue
-from .lobby import Lobby
+from .lobbies import KeyedLobby
 from .parts import parted
 from .queues import Fifo
 from .ranked import LazyHeap
 from .request import Bulk
 from .turns import Group, Turns
 
-__all__ = ("Keyed", "KeyedDepartures", "KeyedLobby", "KeyedQueue")
-
-
-class KeyedLobby(Lobby):
-    """A lobby for each key; they take turns, so that no key keeps the others waiting for room."""
-
-    line: Any  # the lobbies, by key
-
-    def __init__(self, tally: Any) -> None:
-        super().__init__(tally)
-        self.line = OrderedDict()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Any]:
-        return chain.from_iterable(list(self.line.values()))
-
-    def append(self, request: Any) -> None:
-        self.line.setdefault(request.key, Lobby(self._tally)).append(request)
-        request.place = self
-        self._count += 1
-
-    def first(self) -> Any:
-        while self.line:
-            key, lobby = next(iter(self.line.items()))
-            request = lobby.first()
-            if next(iter(self.line.values()), None) is not lobby:
-                continue  # somebody left who had room to give, and others have taken their turns
-            if request is not None:
-                return request
-            del self.line[key]
-        return None
-
-    def popleft(self) -> Any:
-        key, lobby = next(iter(self.line.items()))
-        self._count -= 1
-        self.rotate(key)
-        return lobby.popleft()
-
-    def rotate(self, key: Hashable) -> None:
-        """Let all others go before `key`."""
-        if key in self.line:
-            self.line.move_to_end(key)
-
-    def discard(self, request: Any, outcome: str) -> None:
-        self._count -= 1
-        self.line[request.key].discard(request, outcome)
-        if not len(self.line[request.key]):
-            del self.line[request.key]
+__all__ = ("Keyed", "KeyedDepartures", "KeyedQueue")
 
 
 class KeyedQueue(IntakeQueue):
@@ -83,13 +32,14 @@ class KeyedQueue(IntakeQueue):
 
     def __init__(self, config: Any, tally: Any, *rest: Any, **options: Any) -> None:
         self._key_of: Callable[[Any], Hashable] | None = config.key
+        self._max_per_key: float = config.max_per_key
         super().__init__(config, tally, *rest, **options)
-        self.lobby = KeyedLobby(tally)
+        self.lobby = KeyedLobby(tally, self._is_full)
 
-    def _init(self, maxsize: float) -> None:  # noqa: ARG002
+    def _init(self, maxsize: float) -> None:
         self.turns = Turns()
         self._groups: dict[Hashable, Group] = {}
-        self._group = Group(None, self)
+        self._group = Group(None, self, maxsize)
         self._queue, self._get = self._group.line, self._group.line.popleft  # type: ignore[method-assign]
         self._by_size: dict[int, Group] = {}
         self._sizes = LazyHeap(self._by_size.__contains__)
@@ -106,7 +56,27 @@ class KeyedQueue(IntakeQueue):
 
     def put_nowait(self, request: Any, waits: bool = False) -> None:
         request.key = self._key(request.key, request.item)
-        super().put_nowait(request, waits)
+        if self._is_full(request.key):
+            self._check()
+            self._come_in_full(request, waits)
+        else:
+            super().put_nowait(request, waits)
+
+    def _come_in_full(self, request: Any, waits: bool) -> None:
+        if waits:
+            self.lobby.append(request)
+            self.ring()
+        elif self._when_full == "evict":
+            self._add(request)
+            self.select(self._groups[request.key])
+            self.head().fail(self._overflow(), "rejected")
+        else:
+            self._tally.turn_away("rejected", 1)
+            raise self._overflow()
+
+    def _is_full(self, key: Hashable) -> bool:
+        group = self._groups.get(key)
+        return group is not None and group.admitted >= self._max_per_key
 
     def put_bulk(self, bulk: Bulk) -> None:
         if bulk.key is not None or self._key_of is None:
@@ -116,6 +86,16 @@ class KeyedQueue(IntakeQueue):
         self._check_room(bulk)
         for part in parts:
             self._line_up(part)
+
+    def _check_room(self, bulk: Bulk) -> None:
+        super()._check_room(bulk)
+        if self._when_full == "reject" and any(self._is_full(part.key) for part in bulk.portions or (bulk,)):
+            self._tally.turn_away("rejected", bulk.waiting)
+            raise self._overflow()
+
+    def _room(self, bulk: Bulk) -> float:
+        group = self._groups.get(bulk.key)
+        return min(super()._room(bulk), self._max_per_key - (group.admitted if group else 0))
 
     def _key(self, key: Hashable, item: Any) -> Hashable:
         """Return the key of `item`. What is wrong with it shows here, where nothing was counted yet."""
@@ -127,7 +107,7 @@ class KeyedQueue(IntakeQueue):
     def _put(self, request: Any) -> None:
         group = self._groups.get(request.key)
         if group is None:
-            group = self._groups[request.key] = Group(request.key, self)
+            group = self._groups[request.key] = Group(request.key, self, min(self.bound, self._max_per_key))
         group.line.append(request)
         if not isinstance(request, Bulk):
             self._grow(group, 1, request.cost)
@@ -184,6 +164,7 @@ class KeyedQueue(IntakeQueue):
     def _shrink(self, group: Group, size: int, cost: float) -> None:
         group.admitted -= size
         group.cost -= cost
+        self.lobby.rejoin(group.key)
         if size and not group.admitted:
             del self._groups[group.key]
             self.turns.forget(group)
@@ -281,12 +262,16 @@ class Keyed(Fifo):
 
     `maxsize` bounds all keys together. When full, callers that wait for room are let in key by key, in turns;
     `"evict"` turns out the oldest of the key that has the most waiting; so with either no key takes all the room. With
-    `"reject"` the newcomer is turned away, whatever its key. A key that nobody waits with costs nothing.
+    `"reject"` the newcomer is turned away, whatever its key. `max_per_key` bounds each key by itself, so that whoever comes
+    with another one finds room: of a key that is full, one more waits, is turned away, or turns out the oldest of it. A key
+    that nobody waits with costs nothing.
 
-    Raises `TypeError` for a `key` that cannot be called. One that raises, or returns what is not hashable, fails the call.
+    Raises `TypeError` or `ValueError` for a `key` that cannot be called, and a `max_per_key` that is no count.
+    A `key` that raises, or returns what is not hashable, fails the call.
     """
 
     key: Callable[[Any], Hashable] | None = None
+    max_per_key: float = math.inf
 
     detailed: ClassVar[bool] = True
     queue_class: ClassVar[type[IntakeQueue]] = KeyedQueue
@@ -295,3 +280,5 @@ class Keyed(Fifo):
     def __post_init__(self) -> None:
         Fifo.__post_init__(self)  # the class that slots=True makes is not the one that `super()` knows
         parameters.callables(key=self.key)
+        if self.max_per_key != math.inf:
+            parameters.count("max_per_key", self.max_per_key)

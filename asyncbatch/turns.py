@@ -19,20 +19,17 @@ __all__ = ("Group", "Turns")
 class Group:
     """The requests of one key, first in, first out; to a rule for departures it looks like a queue."""
 
-    __slots__ = ("admitted", "cost", "credit", "dead", "key", "line", "place", "queue", "rank")
+    __slots__ = ("admitted", "bound", "cost", "credit", "dead", "key", "line", "place", "queue", "rank")
     gone = 0  # so `admitted` is how many items wait
 
-    def __init__(self, key: Hashable, queue: Any) -> None:
+    def __init__(self, key: Hashable, queue: Any, bound: float) -> None:
         self.key = key
+        self.bound = bound
         self.queue = queue
         self.line: deque[Any] = deque()
         self.admitted = self.dead = 0
         self.cost = self.credit = 0.0
         self.place = self.rank = -1  # by which it is found among those that wait, and among the largest
-
-    @property
-    def bound(self) -> float:
-        return self.queue.bound  # type: ignore[no-any-return]
 
     def qsize(self) -> int:
         return self.admitted

@@ -334,10 +334,12 @@ async def test_a_map_of_many_keys_has_one_outcome():
 
 
 @pytest.mark.parametrize("cost", [None, lambda item: item % 4])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(12))
 async def test_whatever_comes_and_goes_each_item_has_one_outcome(cost, seed):
     rng = random.Random(seed)
-    queue = Keyed(rng.choice([2, 5, INF]), rng.choice(["wait", "reject", "evict"]), key=lambda item: item % 5)
+    most = rng.choice([1, 2, INF])
+    when_full = rng.choice(["wait", "reject", "evict"])
+    queue = Keyed(rng.choice([2, 5, INF]), when_full, key=lambda item: item % 5, max_per_key=most)
     function = RecordingFunction(seconds=1.0)
     limits = {"max_batch_size": 3, "max_wait": rng.choice([0, 0.7, INF]), "max_batch_cost": rng.choice([4, INF])}
     async with running(function, queue=queue, cost=cost, **limits) as batcher:
@@ -358,6 +360,7 @@ async def test_whatever_comes_and_goes_each_item_has_one_outcome(cost, seed):
             rng.choice(tasks).cancel()
             batcher.flush()
             assert conserved(batcher)
+            assert all(group.admitted <= most for group in batcher._house.queue._groups.values())
         while not all(task.done() for task in tasks):
             await asyncio.sleep(0.5)
             batcher.flush()
@@ -365,6 +368,62 @@ async def test_whatever_comes_and_goes_each_item_has_one_outcome(cost, seed):
         assert conserved(batcher)
         ran = list(itertools.chain(*function.batches))
         assert len(ran) == len(set(ran))
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (0, 0)
+
+
+async def test_a_key_that_is_full_keeps_nobody_else_waiting():
+    async with busy(max_batch_size=2, queue=Keyed(4, max_per_key=2)) as (batcher, function):
+        noise = [asyncio.create_task(outcome(batcher(n, key="noisy"))) for n in range(6)]
+        mapped = asyncio.create_task(batcher.map(range(10, 15), key="noisy"))
+        await passes()
+        quiet = [asyncio.create_task(batcher("quiet", key="quiet")) for _ in range(2)]
+        late = asyncio.create_task(outcome(batcher("late", key="late")))
+        await passes()
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (4, 6)
+        noise[4].cancel()
+        noise[0].cancel()  # its place is for whoever waited longer for a turn
+        await passes()
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (4, 4)
+        batcher.release()
+        await asyncio.gather(*noise[1:4], noise[5], *quiet, late, mapped)
+        assert function.batches[:3] == [[1], ["quiet", "quiet"], ["late"]]
+        assert function.batches[3:] == [[2, 3], [5, 10], [11, 12], [13, 14]]
+        assert conserved(batcher)
+
+
+async def test_a_key_that_is_full_turns_away_its_own():
+    async with busy(queue=Keyed(9, "reject", key=lambda item: str(item)[0], max_per_key=2)) as (batcher, _):
+        futures = submit(batcher, 1, 10, 2)
+        for refused in (batcher(1), batcher.map([3, 1]), batcher.map([4, 5], key="1")):
+            assert type(await outcome(refused)) is QueueFull
+        mapped = asyncio.create_task(batcher.map([3, 2, 20, 3]))
+        await passes()
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (6, 1)
+        others = [batcher.submit(6), asyncio.create_task(batcher.map([7, 8]))]  # nobody of their keys waits for room
+        await passes()
+        batcher.release()
+        assert await results([*futures, mapped, *others]) == [1, 10, 2, [3, 2, 20, 3], 6, [7, 8]]
+        assert (batcher.statistics().rejected, conserved(batcher)) == (5, True)
+
+
+async def test_a_key_that_is_full_turns_out_its_oldest():
+    async with busy(queue=Keyed(9, "evict", max_per_key=2)) as (batcher, _):
+        futures = submit(batcher, 1, key="a") + submit(batcher, 2, key="b") + submit(batcher, 3, 4, key="a")
+        batcher.release()
+        assert kinds(await results(futures)) == [QueueFull, 2, 3, 4]
+        assert (batcher.statistics().rejected, conserved(batcher)) == (1, True)
+
+
+async def test_a_static_batcher_does_not_wait_for_more_of_a_key_than_may_come():
+    async with running(RecordingFunction(), max_wait=INF, max_batch_size=8, queue=Keyed(max_per_key=2)) as batcher:
+        assert await outcome(batcher.map(range(4), key="a")) == [0, 1, 2, 3]
+        assert batcher.statistics().reasons == {"full": 2}
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, "2", None, True, math.nan])
+def test_a_bound_for_each_key_that_makes_no_sense_is_refused(most):
+    with pytest.raises((TypeError, ValueError), match="max_per_key"):
+        Keyed(max_per_key=most)
 
 
 async def test_errors_stand_in_their_places_of_a_map_of_many_keys():
