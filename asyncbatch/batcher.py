@@ -176,7 +176,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         return future
 
     def _enter(
-        self, item: Any, waits: bool, timeout: float, priority: float, key: Hashable
+        self, item: Any, waits: bool, timeout: float, priority: float, key: Hashable, kind: Any = DetailedRequest
     ) -> tuple[asyncio.Future[Any], Request]:
         if get_ident() != self._thread:
             raise self._refusal()
@@ -186,7 +186,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         details = self._details(now, timeout, priority, key)
         (cost,) = (1.0,) if self._cost is None else self._house.prices([item])
         future = self._future()
-        request = DetailedRequest(item, future, now, self._queue, cost=cost, **details)
+        request = kind(item, future, now, self._queue, cost=cost, **details)
         self._queue.put_nowait(request, waits)
         if request.deadline < _INF:
             self._house.watch(request)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from .request import Passenger
+    from .request import Passenger, Wish
 
 __all__ = ("Deadlines",)
 
@@ -34,13 +34,13 @@ class Deadlines:
         self._loop = loop
         self._name = name
         self._moved_on = moved_on
-        self._heap: list[tuple[float, int, Passenger]] = []
+        self._heap: list[tuple[float, int, Passenger | Wish]] = []
         self._order = count()
         self._due = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._rebuild_at = _SLACK
 
-    def watch(self, request: Passenger) -> None:
+    def watch(self, request: Passenger | Wish) -> None:
         heapq.heappush(self._heap, (request.deadline, next(self._order), request))
         if len(self._heap) >= self._rebuild_at:
             self._rebuild()
@@ -76,7 +76,7 @@ class Deadlines:
             else:
                 request.fail(error, "expired")
 
-    def _leave_to_scope(self, request: Passenger, error: DeadlineExceeded) -> None:
+    def _leave_to_scope(self, request: Any, error: DeadlineExceeded) -> None:
         """Take the request out; the scope is about to cancel its caller, who expects that and no error."""
         future = request.future
         timer = self._loop.call_later(_GRACE, _fail_late, future, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +16,7 @@ from .errors import Closed, ItemTooLarge, QueueFull
 from .flight import Flight
 from .metrics.events import WorkerReady
 from .metrics.statistics import Statistics, Tally
-from .request import Bulk
+from .request import Bulk, SharedRequest, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,12 +78,22 @@ class House:
             raise ItemTooLarge.of(self.name, max(costs), self._limits.max_batch_cost)
         return costs
 
-    def watch(self, request: Request) -> None:
+    def watch(self, request: Request | Wish) -> None:
         """Watch the deadline of a request that has just come in; one that has come already never runs."""
         self.timed = True
         self.deadlines.watch(request)
         self.deadlines.expire(self.loop.time())
         self.queue.ring()
+
+    def urge(self, request: SharedRequest, priority: float, deadline: float) -> None:
+        """Let a request go as early as one more of its callers needs it."""
+        if deadline < math.inf:
+            self.watch(Wish(request, deadline))
+        if priority < request.priority or deadline < request.deadline:
+            request.priority = min(priority, request.priority)
+            request.deadline = min(deadline, request.deadline)
+            if request.place is self.queue:
+                self.queue.rerank(request)
 
     def flush(self) -> None:
         """Let all that waits now leave without further waiting."""

@@ -29,8 +29,7 @@ __all__ = ("IntakeQueue",)
 class IntakeQueue(Doorbell):
     """The waiting requests of one batcher, first in first out; `qsize` counts items that are still wanted.
 
-    `check` is called before an arrival that matters, and raises if the caller may not submit; `overflow` makes the error
-    for those there is no room for.
+    `check` is called before an arrival that matters, and raises if the caller may not submit; `overflow` makes a refusal.
     """
 
     def __init__(
@@ -87,6 +86,9 @@ class IntakeQueue(Doorbell):
     def _victim(self) -> Any:
         """Return the least urgent request; among equals, the one that waited longest and is the likeliest to be late."""
         return self.head()
+
+    def rerank(self, request: Any) -> None:
+        """Note that `request`, which waits here, became more urgent."""
 
     def oldest(self) -> float:
         """Return the arrival time of the request that has waited longest, `inf` if none waits."""
@@ -192,9 +194,7 @@ class IntakeQueue(Doorbell):
         """Let those go who were cancelled in this very pass and not resumed yet, unless `enough` others are found first."""
         cancelled = []
         for request in self._entries():
-            if request.place is None:
-                continue
-            if request.future.done():
+            if request.place is None or request.future.done():
                 cancelled.append(request)
                 continue
             enough -= request.size

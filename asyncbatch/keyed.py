@@ -118,6 +118,9 @@ class KeyedQueue(IntakeQueue):
         self.lobby.rotate(bulk.key)  # what is left of it waits for its next turn
         self._grow(self._groups[bulk.key], bulk.admitted - before, bulk.cost_of(before, bulk.admitted))
 
+    def rerank(self, request: Any) -> None:
+        self.turns.touch(self._groups[request.key])
+
     def _grow(self, group: Group, size: int, cost: float) -> None:
         group.admitted += size
         group.cost += cost

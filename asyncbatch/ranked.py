@@ -12,11 +12,22 @@ from itertools import count
 from typing import Any
 
 from .intake import IntakeQueue
+from .request import GONE
 
 __all__ = ("LazyHeap", "RankedQueue")
 
 # Rows of those that have moved on stay in a lazy heap until they surface; it is rebuilt when they could be the most.
 _SLACK = 64
+
+
+class _Stale:
+    """Stands where a request was before it became more urgent, as a tombstone does for one that left."""
+
+    place = None
+    future = GONE
+
+
+_STALE = _Stale()
 
 
 class LazyHeap:
@@ -72,23 +83,28 @@ class RankedQueue(IntakeQueue):
         self._by_age.push(request.arrived, sequence)
         if self._by_rank is not None:
             self._by_rank.push(-rank, sequence)
+        if request.shared:
+            request.sequence = sequence
+
+    def rerank(self, request: Any) -> None:
+        del self._here[request.sequence]  # which makes a tombstone of its row
+        self._put(request)
+        self._bury()
 
     def _get(self) -> Any:
-        _, sequence, request = heapq.heappop(self._queue)
-        del self._here[sequence]
-        return request
+        return self._here.pop(heapq.heappop(self._queue)[1], _STALE)
 
     def _take(self, limit: int) -> list[Any]:
         return [self._get() for _ in range(min(limit, len(self._queue)))]
 
     def _peek(self) -> Any:
-        return self._queue[0][2] if self._queue else None
+        return self._here.get(self._queue[0][1], _STALE) if self._queue else None
 
     def _entries(self) -> Iterable[Any]:
-        return (row[2] for row in self._queue)
+        return self._here.values()
 
     def _sweep(self) -> None:
-        self._queue[:] = [row for row in self._queue if row[2].place is not None]
+        self._queue[:] = [row for row in self._queue if self._waits(row[1])]
         heapq.heapify(self._queue)
         self._here = {sequence: request for _, sequence, request in self._queue}
 

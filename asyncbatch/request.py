@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-__all__ = ("GONE", "Bulk", "DetailedRequest", "Passenger", "Place", "Portion", "Request")
+__all__ = ("GONE", "Bulk", "DetailedRequest", "Passenger", "Place", "Portion", "Request", "SharedRequest", "Wish")
 
 
 class Place(Protocol):
@@ -50,6 +50,7 @@ class Request:
     item: Any
     place: Place | None
     size: ClassVar[int] = 1
+    shared: ClassVar[bool] = False
     deadline: float = math.inf
     scoped: bool = False  # whether the deadline is that of a scope around the caller, which then cancels it by itself
     priority: float = 0
@@ -122,6 +123,40 @@ class DetailedRequest(Request):
         self.priority = priority
         self.key = key
         self.cost = cost
+
+
+class SharedRequest(DetailedRequest):
+    """A request that several callers wait for, as urgent as the most urgent of them; `sequence` is its queue's affair.
+
+    Its deadline is the nearest of theirs, and ends it for none: who made it sees to each of them, as a scope would.
+    """
+
+    __slots__ = ("sequence",)
+    sequence: int
+    shared = True
+
+    def __init__(self, *base: Any, **details: Any) -> None:
+        super().__init__(*base, **details)
+        self.scoped = True
+
+
+class Wish:
+    """That a shared request be answered by a certain time. It stands for the request where deadlines are watched."""
+
+    __slots__ = ("arrived", "deadline", "request")
+    scoped = False
+
+    def __init__(self, request: Request, deadline: float) -> None:
+        self.request = request
+        self.arrived = request.arrived
+        self.deadline = deadline
+
+    @property
+    def place(self) -> Place | None:
+        return self.request.place
+
+    def fail(self, error: BaseException, outcome: str) -> None:
+        """Come to nothing: the request may still be of use to others."""
 
 
 class Bulk(DetailedRequest):
