@@ -9,7 +9,7 @@ General layout, in the order of imports; a room knows only those above it.
     doorbell, lobby, discipline, intake where requests wait
     ranked, queues                      and which goes next
     policies, departures                when a batch leaves
-    parts, lobbies, turns, keyed        the same where each key has a queue of its own
+    parts, lobbies, turns, keyed, keys  the same where each key has a queue of its own
     lengths                             and where those that are alike go together
     executors                           where a batch runs
     house, resident, residents          the coroutines that fly it, and what they share
@@ -40,7 +40,7 @@ from .errors import (
 )
 from .executors import FuturesExecutor, InlineExecutor, ProcessExecutor, ThreadExecutor
 from .imap import Progress
-from .keyed import Keyed
+from .keys import Keyed
 from .lengths import ByLength
 from .metrics.statistics import Statistics
 from .policies import Outlook

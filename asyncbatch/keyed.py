@@ -1,4 +1,4 @@
-"""Keyed: one queue a key, and a batch of items of one key only. Keys fill by themselves, and are served in turns.
+"""Keyed queues: a line for each key, and a batch of items of one key only. Keys fill by themselves, and take turns.
 
 What a queue does it does for one group at a time, the one that was last selected: so all that is inherited works on the
 line of that group, as if it were the whole queue.
@@ -7,22 +7,20 @@ line of that group, as if it were the whole queue.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from itertools import count
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
-from . import parameters
 from .departures import Departures
 from .intake import IntakeQueue
 from .lobbies import KeyedLobby
 from .parts import parted
-from .queues import Fifo
 from .ranked import LazyHeap
 from .request import Bulk
 from .turns import Group, Turns
 
-__all__ = ("Keyed", "KeyedDepartures", "KeyedQueue")
+__all__ = ("KeyedDepartures", "KeyedQueue")
 
 
 class KeyedQueue(IntakeQueue):
@@ -40,7 +38,7 @@ class KeyedQueue(IntakeQueue):
         self.turns = Turns()
         self._groups: dict[Hashable, Group] = {}
         self._group = Group(None, self, maxsize)
-        self._queue, self._get = self._group.line, self._group.line.popleft  # type: ignore[method-assign]
+        self._use(self._group.line)
         self._by_size: dict[int, Group] = {}
         self._sizes = LazyHeap(self._by_size.__contains__)
         self._sequence = count()
@@ -50,7 +48,15 @@ class KeyedQueue(IntakeQueue):
         """Let all that is inherited work on the line of `group`."""
         if group is not self._group:
             self._group.dead, self._dead = self._dead, group.dead
-            self._group, self._queue, self._get = group, group.line, group.line.popleft  # type: ignore[method-assign]
+            self._group = group
+            self._use(group.line)
+
+    def _use(self, line: Any) -> None:
+        self._queue, self._get = line, line.popleft  # type: ignore[method-assign]
+
+    def new_line(self) -> Any:
+        """Return the line of a new group."""
+        return deque()
 
     # Coming in.
 
@@ -69,7 +75,7 @@ class KeyedQueue(IntakeQueue):
         elif self._when_full == "evict":
             self._add(request)
             self.select(self._groups[request.key])
-            self.head().fail(self._overflow(), "rejected")
+            self._least_urgent().fail(self._overflow(), "rejected")
         else:
             self._tally.turn_away("rejected", 1)
             raise self._overflow()
@@ -193,9 +199,12 @@ class KeyedQueue(IntakeQueue):
                 self._weigh(group)  # it has shrunk since
                 continue
             self.select(group)
-            if (request := self.head()) is not None:
+            if (request := self._least_urgent()) is not None:
                 return request
         return None
+
+    def _least_urgent(self) -> Any:
+        return self.head()
 
 
 class KeyedDepartures(Departures):
@@ -252,36 +261,3 @@ class KeyedDepartures(Departures):
     def _nearest(self) -> float:
         nearest = self._deadlines.nearest()
         return nearest if nearest == math.inf else self._queue.nearest()  # type: ignore[attr-defined]
-
-
-@dataclass(frozen=True, slots=True)
-class Keyed(Fifo):
-    """A queue for each `key`, first in, first out; a batch holds items of one key only.
-
-    The key is that of the call; without one, `key(item)`, if that was given, else None, which is a key like any other.
-    Each key fills, waits and leaves by itself: `max_batch_size`, `max_wait`, deadlines and a `policy` see only its own
-    items. Keys with a batch to send are served by deficit round robin over cost, or the number of items without
-    one: of any two that always have some waiting, neither gets more than two of the dearest batches ahead.
-
-    `maxsize` bounds all keys together. When full, callers that wait for room are let in key by key, in turns;
-    `"evict"` turns out the oldest of the key that has the most waiting; so with either no key takes all the room. With
-    `"reject"` the newcomer is turned away, whatever its key. `max_per_key` bounds each key by itself, so that whoever comes
-    with another one finds room: of a key that is full, one more waits, is turned away, or turns out the oldest of it. A key
-    that nobody waits with costs nothing.
-
-    Raises `TypeError` or `ValueError` for a `key` that cannot be called, and a `max_per_key` that is no count.
-    A `key` that raises, or returns what is not hashable, fails the call.
-    """
-
-    key: Callable[[Any], Hashable] | None = None
-    max_per_key: float = math.inf
-
-    detailed: ClassVar[bool] = True
-    queue_class: ClassVar[type[IntakeQueue]] = KeyedQueue
-    rule_class: ClassVar[Any] = KeyedDepartures
-
-    def __post_init__(self) -> None:
-        Fifo.__post_init__(self)  # the class that slots=True makes is not the one that `super()` knows
-        parameters.callables(key=self.key)
-        if self.max_per_key != math.inf:
-            parameters.count("max_per_key", self.max_per_key)

@@ -18,23 +18,6 @@ from .ranked import RankedQueue
 __all__ = ("EarliestDeadline", "Fifo", "Priority", "resolve")
 
 
-class _PriorityQueue(RankedQueue):
-    """By virtual deadline: when it arrived, and `ageing` seconds more for each level of priority."""
-
-    def __init__(self, config: Any, *rest: Any, **options: Any) -> None:
-        self._ageing: float = config.ageing
-        super().__init__(config, *rest, **options)
-
-    def rank(self, request: Any) -> float:
-        priority = float(request.priority)
-        return priority if self._ageing == math.inf else request.arrived + self._ageing * priority
-
-
-class _DeadlineQueue(RankedQueue):
-    def rank(self, request: Any) -> float:
-        return request.deadline  # type: ignore[no-any-return]
-
-
 @dataclass(frozen=True, slots=True)
 class Fifo:
     """First in, first out: the default.
@@ -51,11 +34,15 @@ class Fifo:
     maxsize: float = 1024
     when_full: Literal["wait", "reject", "evict"] = "wait"
 
-    uses_deadlines: ClassVar[bool] = False
     detailed: ClassVar[bool] = False
     costed: ClassVar[bool] = False
     queue_class: ClassVar[type[IntakeQueue]] = IntakeQueue
     rule_class: ClassVar[Any] = None
+
+    @property
+    def uses_deadlines(self) -> bool:
+        """Whether deadlines say who goes next, those of the scopes around callers, too."""
+        return False
 
     def __post_init__(self) -> None:
         if self.maxsize != math.inf:
@@ -72,8 +59,15 @@ class EarliestDeadline(Fifo):
     `when_full="evict"` turns out the request with the latest deadline.
     """
 
-    uses_deadlines: ClassVar[bool] = True
-    queue_class: ClassVar[type[IntakeQueue]] = _DeadlineQueue
+    queue_class: ClassVar[type[IntakeQueue]] = RankedQueue
+
+    @property
+    def uses_deadlines(self) -> bool:
+        return True
+
+    def rank(self, request: Any) -> float:
+        """Return the number of a request; the least goes first."""
+        return request.deadline  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +85,16 @@ class Priority(Fifo):
 
     ageing: float = 1.0
 
-    queue_class: ClassVar[type[IntakeQueue]] = _PriorityQueue
+    queue_class: ClassVar[type[IntakeQueue]] = RankedQueue
 
     def __post_init__(self) -> None:
         Fifo.__post_init__(self)  # the class that slots=True makes is not the one that `super()` knows
         parameters.amount("ageing", self.ageing)
+
+    def rank(self, request: Any) -> float:
+        """Return the number of a request; the least goes first: when it arrived, and later by `ageing` for each level."""
+        priority = float(request.priority)
+        return priority if self.ageing == math.inf else request.arrived + self.ageing * priority
 
 
 def resolve(queue: Discipline | None, *, costed: bool) -> Discipline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ __all__ = ("Group", "Turns")
 
 
 class Group:
-    """The requests of one key, first in, first out; to a rule for departures it looks like a queue."""
+    """The requests of one key; to a rule for departures it looks like a queue."""
 
     __slots__ = ("admitted", "bound", "cost", "credit", "dead", "key", "line", "place", "queue", "rank")
     gone = 0  # so `admitted` is how many items wait
@@ -26,7 +26,7 @@ class Group:
         self.key = key
         self.bound = bound
         self.queue = queue
-        self.line: deque[Any] = deque()
+        self.line = queue.new_line()
         self.admitted = self.dead = 0
         self.cost = self.credit = 0.0
         self.place = self.rank = -1  # by which it is found among those that wait, and among the largest

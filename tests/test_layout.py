@@ -23,7 +23,7 @@ ROOMS = """
     scatter flight
     doorbell lobby discipline intake ranked queues
     policies departures
-    parts lobbies turns keyed lengths
+    parts lobbies turns keyed keys lengths
     executors.slot executors.inline executors.answers executors.aside executors.futures
     executors.references executors.packing executors.framing executors.arena executors.cargo
     executors.worker executors.child executors.restarts executors.process executors

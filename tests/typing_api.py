@@ -138,7 +138,7 @@ def settings(pool: concurrent.futures.Executor) -> None:
     )
     Batcher(lengths, queue=EarliestDeadline(), executor="thread")
     Batcher(lengths, queue=Priority(ageing=math.inf))
-    Batcher(lengths, queue=Keyed(when_full="evict", key=len))
+    Batcher(lengths, queue=Keyed(when_full="evict", key=len, max_per_key=64, within=Priority(ageing=5)))
     Batcher(lengths, cost=len, max_batch_cost=16_384, queue=ByLength(window=4))
     Batcher(async_lengths, executor=InlineExecutor(concurrency=4))
     Batcher(lengths, executor=ProcessExecutor(workers=2, timeout=1.5, retries=1))
