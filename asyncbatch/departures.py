@@ -183,7 +183,7 @@ class Departures:
         """Return the load of a batch of those who wait, and of `more` like them: their cost, or else their number."""
         waiting = self._queue.admitted - self._queue.gone
         count = min(waiting + more, self.size)
-        return min(count * self._queue.cost / waiting if self._costed else count, self.budget)
+        return min(self._queue.worth(count) if self._costed else count, self.budget)
 
     def _drop_late(self, aim: Aim, now: float) -> None:
         """Tell those who cannot be answered in time, even if the batch leaves now."""
@@ -205,9 +205,9 @@ class Departures:
 
     def _most_urgent(self, seconds: float) -> tuple[Any, float]:
         """Return who has the least time left, and when that is up."""
-        eldest, deadline = self._queue.eldest(), self._nearest()
+        eldest, hurried = self._queue.eldest(), self._first_due()
         due = math.inf if eldest is None or eldest.patient else eldest.arrived + seconds
-        return (eldest, due) if due <= deadline else (self._first_due(), deadline)
+        return (eldest, due) if hurried is None or due <= hurried.deadline else (hurried, hurried.deadline)
 
     def _first_due(self) -> Any:
         return self._deadlines.first()

@@ -3,6 +3,7 @@
 AsyncBatchError
     intake      NotRunning(RuntimeError)        the batcher was not entered, or belongs to another loop or process
                 Closed(RuntimeError)            it was closed before this request had its result
+                ItemTooLarge(ValueError)        it costs more than a batch may, and the batcher rejects those
                 QueueFull(asyncio.QueueFull)    its queue had no room, and its discipline does not wait
                 WouldDeadlock(RuntimeError)     its own function called it with no slot left to answer
     queue       DeadlineExceeded(TimeoutError)  `timeout=` ran out first
@@ -24,6 +25,7 @@ __all__ = (
     "Closed",
     "DeadlineExceeded",
     "FunctionFailed",
+    "ItemTooLarge",
     "NotRunning",
     "OutputCountMismatch",
     "OutputTypeError",
@@ -66,6 +68,18 @@ class Closed(AsyncBatchError, RuntimeError):
         return cls(
             f"the task of batcher {name!r} was cancelled from outside before this request had its result; "
             "call again: the next call starts it anew"
+        )
+
+
+class ItemTooLarge(AsyncBatchError, ValueError):
+    """Raised with `oversized="reject"` for an item that alone costs more than `max_batch_cost`: trying again is no use."""
+
+    @classmethod
+    def of(cls, name: str, cost: float, most: float) -> ItemTooLarge:
+        """Return what those get who hand in an item that costs `cost` where a batch may cost `most`."""
+        return cls(
+            f"an item costs {cost:g}, and a batch of batcher {name!r} at most max_batch_cost={most:g}; cut it in parts, "
+            "raise max_batch_cost, or write oversized='alone' to let it run by itself"
         )
 
 

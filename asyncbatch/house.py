@@ -10,13 +10,15 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import parameters
 from .deadlines import Deadlines
 from .departures import Departures
-from .errors import Closed, QueueFull
+from .errors import Closed, ItemTooLarge, QueueFull
 from .flight import Flight
 from .metrics.events import BatchEnded, BatchStarted, RequestDropped, RequestQueued, WorkerDied, WorkerReady, curious
 from .metrics.statistics import Statistics, Tally
 from .request import Bulk
+from .shared import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from .objectives import LatencyObjective
     from .policies import Limits, Policy
     from .request import DetailedRequest, Request
+    from .shared import SharedRequest
 
 __all__ = ("House",)
 
@@ -44,7 +47,8 @@ class House:
         *,
         discipline: Discipline,
         policy: Policy | LatencyObjective | None,
-        costed: bool,
+        cost: Callable[[Any], float] | None,
+        oversized: str,
         observers: Sequence[Observer],
     ) -> None:
         self.name = name
@@ -58,13 +62,16 @@ class House:
         self.observers = tuple(observers)
         self.told = curious(observers)  # whether of each request
         self.tally = tally = Tally(self._report_dropped if observers else None)
+        costed = cost is not None
         self.queue: IntakeQueue = discipline.queue_class(discipline, tally, check, self._overflow, costed=costed)
         self.deadlines = Deadlines(self.loop, name, self._is_not_waiting)
         self.timed = False  # whether any request ever had a deadline
         rule = discipline.rule_class or Departures
         self.departures = rule(name, limits, policy, self.queue, self.deadlines, tally, costed=costed)
         self.flights: set[Flight] = set()
-        self._costed = costed
+        self._limits = limits
+        self._cost: Any = cost
+        self._rejects_oversized = oversized == "reject"
 
     # What callers ask for.
 
@@ -74,6 +81,14 @@ class House:
             if hasattr(observer, "opened"):
                 self._tell(observer.opened, self.name, statistics)
 
+    def prices(self, items: Sequence[Any]) -> list[float]:
+        """Return what each of `items` costs. One that is too large is the end of all of them, if those are rejected."""
+        costs = [parameters.cost(self.name, self._cost(item)) for item in items]
+        if self._rejects_oversized and max(costs) > self._limits.max_batch_cost:
+            self.tally.turn_away("rejected", len(costs))
+            raise ItemTooLarge.of(self.name, max(costs), self._limits.max_batch_cost)
+        return costs
+
     def receive(self, request: DetailedRequest) -> None:
         """Tell of a request that has just come in, and watch its deadline, if there is one."""
         if self.told and request.place is not None:
@@ -81,12 +96,22 @@ class House:
         if request.deadline < math.inf:
             self.watch(request)
 
-    def watch(self, request: Request) -> None:
+    def watch(self, request: Request | Wish) -> None:
         """Watch the deadline of a request that has just come in; one that has come already never runs."""
         self.timed = True
         self.deadlines.watch(request)
         self.deadlines.expire(self.loop.time())
         self.queue.ring()
+
+    def urge(self, request: SharedRequest, priority: float, deadline: float) -> None:
+        """Let a request go as early as one more of its callers needs it."""
+        if deadline < math.inf:
+            self.watch(Wish(request, deadline))
+        if priority < request.priority or deadline < request.deadline:
+            request.priority = min(priority, request.priority)
+            request.deadline = min(deadline, request.deadline)
+            if request.place is self.queue:
+                self.queue.rerank(request)
 
     def flush(self) -> None:
         """Let all that waits now leave without further waiting."""
@@ -111,7 +136,7 @@ class House:
             self.deadlines.expire(now)
         departures = self.departures
         size, budget = departures.size, departures.budget
-        if not self._costed and budget < size:
+        if self._cost is None and budget < size:
             size = max(1, int(budget))  # each item costs 1
         self.queue.board(flight, size, budget)
         if departures.flushing and self.queue.empty():

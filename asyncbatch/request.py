@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-__all__ = ("GONE", "Bulk", "DetailedRequest", "Passenger", "PatientRequest", "Place", "Portion", "Request")
+__all__ = (
+    "GONE",
+    "Bulk",
+    "DetailedRequest",
+    "Passenger",
+    "PatientRequest",
+    "Place",
+    "Portion",
+    "Request",
+)
 
 
 class Place(Protocol):
@@ -51,6 +60,7 @@ class Request:
     item: Any
     place: Place | None
     size: ClassVar[int] = 1
+    shared: ClassVar[bool] = False
     deadline: float = math.inf
     scoped: bool = False  # whether the deadline is that of a scope around the caller, which then cancels it by itself
     priority: float = 0

@@ -18,12 +18,12 @@ HOUSE = Path(asyncbatch.__file__).parent
 # A room may import only from rooms before it. A new one gets its place here.
 ROOMS = """
     errors parameters function
-    request deadlines
+    request shared deadlines
     metrics metrics.statistics metrics.events
     scatter flight
-    doorbell lobby discipline intake ranked queues
+    doorbell lobby order discipline intake ranked queues
     policies batchtime objectives returning departures
-    parts turns keyed
+    parts lobbies turns keyed keys lengths
     executors.slot executors.inline executors.answers executors.aside executors.futures
     executors.references executors.packing executors.framing executors.arena executors.cargo
     executors.worker executors.child executors.restarts executors.process executors
@@ -58,6 +58,7 @@ STRANGERS = {
     "queues": {"time"},
     "ranked": {"time"},
     "intake": {"time"},
+    "order": {"time"},
     "scatter": {"concurrent"},
 }
 

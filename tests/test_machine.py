@@ -36,6 +36,7 @@ from scenarios import (
 
 from asyncbatch import (
     Batcher,
+    ByLength,
     Closed,
     DeadlineExceeded,
     EarliestDeadline,
@@ -93,7 +94,7 @@ class Setup:
             max_batch_size=self.max_batch_size,
             max_wait=self.max_wait,
             max_batch_cost=self.max_batch_cost,
-            cost=None if self.max_batch_cost == math.inf else cost_of,
+            cost=None if self.max_batch_cost == math.inf and self.discipline is not ByLength else cost_of,
             name="it",
         )
 
@@ -101,7 +102,7 @@ class Setup:
 SETUPS = st.builds(
     Setup,
     loop=st.sampled_from(LOOPS),
-    discipline=st.sampled_from([Fifo, Fifo, EarliestDeadline, Priority, Keyed, BY_ITEM]),
+    discipline=st.sampled_from([Fifo, Fifo, EarliestDeadline, Priority, Keyed, BY_ITEM, ByLength]),
     maxsize=st.sampled_from([math.inf, 1, 2, 3, 5]),
     when_full=st.sampled_from(["wait", "wait", "reject", "evict"]),
     slots=st.integers(1, 3),
@@ -331,7 +332,8 @@ class Yard(Workshop):
         batcher, slots = self.batcher, self.setup.slots
         if len(items) > batcher.max_batch_size:
             self.complain(f"{items} is larger than {batcher.max_batch_size}")
-        if len(items) > 1 and self.is_costed() and sum(map(cost_of, items)) > batcher.max_batch_cost:
+        costs = [max(map(cost_of, items))] * len(items) if self.setup.discipline is ByLength else map(cost_of, items)
+        if len(items) > 1 and self.is_costed() and sum(costs) > batcher.max_batch_cost:
             self.complain(f"{items} costs more than {batcher.max_batch_cost}")
         if len(self.running) >= slots:
             self.complain(f"more than {slots} batches run")
@@ -357,7 +359,9 @@ class Yard(Workshop):
         if len(keys) > 1:
             self.complain(f"{items} have different keys")
         mine = [self.urgency(item) for item in items]
-        if mine != sorted(mine) and self.setup.when_full != "evict":  # there a map may wait for room, and no other
+        if self.setup.discipline is ByLength:  # only the first has to go, with whatever of it
+            mine = [min(mine)[:2]]
+        elif mine != sorted(mine) and self.setup.when_full != "evict":  # there a map may wait for room, and no other
             self.complain(f"{items} are out of order")
         others = [self.urgency(item) for item in self.waiting() if item not in items and self.key(item) in keys]
         if others and min(others) < max(mine) and self.is_order_known():
@@ -388,8 +392,9 @@ class Yard(Workshop):
         waiting = {item for item in everybody if self.key(item) == self.key(items[0])}
         calls = [self.by_item[item] for item in waiting]
         oldest = min(call.arrived for call in calls)
+        count = len(waiting) if self.setup.discipline is ByLength else len(items)  # there it may be that few fit together
         reasons = {
-            "full": len(items) >= self.batcher.max_batch_size or len(everybody) >= self.setup.maxsize,
+            "full": count >= self.batcher.max_batch_size or len(everybody) >= self.setup.maxsize,
             "cost": self.is_costed() and sum(map(cost_of, waiting)) >= self.batcher.max_batch_cost,
             "wait": self.loop.time() >= oldest + self.batcher.max_wait - INSTANT,
             "flush": oldest <= self.flushed,

@@ -29,7 +29,7 @@ class Statistics:
     failed: int  #: answered with an exception of the function
     cancelled: int  #: their callers left
     expired: int  #: their `timeout` ran out
-    rejected: int  #: turned away, or evicted, because the queue was full
+    rejected: int  #: turned away, or evicted, because the queue was full; or too large for a batch
     closed: int  #: not served any more when the batcher closed
     queued: int  #: waiting in the queue now
     in_flight: int  #: in a batch that runs now
