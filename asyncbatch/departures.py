@@ -123,7 +123,8 @@ class Departures:
 
     def _consult(self, now: float) -> tuple[float, str]:
         queue = self._queue
-        outlook = Outlook(now, queue.qsize(), self._load(0), queue.oldest(), self._nearest(), self._tally.run_time)
+        cost = queue.cost if self._costed else float(queue.qsize())
+        outlook = Outlook(now, queue.qsize(), cost, queue.oldest(), self._nearest(), self._tally.run_time)
         wait = self._ask(outlook)
         if wait > INSTANT:
             return wait, ""
@@ -201,7 +202,11 @@ class Departures:
                 return
             if request.size == queue.admitted - queue.gone and aim.probes(now):
                 return
-            self._deadlines.dismiss(request, self._too_late(now - request.arrived, aim.batch_time(self._load(0))))
+            error = self._too_late(now - request.arrived, aim.batch_time(self._load(0)))
+            if due < request.deadline:
+                request.fail(error, "expired")
+            else:
+                self._deadlines.dismiss(request, error)
 
     def _most_urgent(self, seconds: float) -> tuple[Any, float]:
         """Return who has the least time left, and when that is up."""

@@ -457,6 +457,20 @@ async def test_a_shared_request_is_not_dropped_for_one_of_its_callers():
         assert function.batches == [["flies"], ["shared"]]
 
 
+async def test_a_shared_request_that_is_too_late_is_too_late_for_all_who_share_it():
+    function = RecordingFunction(seconds=1)
+    for queue in (Fifo(), EarliestDeadline(), Keyed()):
+        async with running(function, policy=LatencyObjective(1.5), queue=queue, max_batch_size=1) as batcher:
+            await acquainted(batcher, function)
+            coalesced = Coalesced(batcher)
+            calls = start(batcher, "flies")
+            await passes()
+            calls += start(coalesced, "late") + start(coalesced, "late", timeout=50)
+            answers = await asyncio.gather(*calls)
+            assert [type(answer) for answer, _ in answers] == [str, DeadlineExceeded, DeadlineExceeded]
+            assert conserved(batcher)
+
+
 async def test_keys_with_an_order_within_keep_the_objective():
     function = RecordingFunction(seconds=1)
     queue = Keyed(within=EarliestDeadline())
