@@ -39,7 +39,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package; versions that are not found are skipped, and said so."""
+    """Run the tests against the installed package; versions that are not found are skipped, and said so.
+
+    One starts Debian's prometheus, where that is installed, on a free port of this machine, with a folder of its own.
+    """
     session.install(".", *group("test"))
     session.run("python", "-P", "-X", "dev", "-m", "pytest", *session.posargs)
 
@@ -61,8 +64,8 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run every example."""
-    session.install(".", *group("test"))
+    """Run every example; the page of the web service is looked at with Debian's chromium, where that is installed."""
+    session.install(".", *group("test"), *group("web"))
     session.run("python", "-m", "pytest", "examples", *session.posargs)
 
 

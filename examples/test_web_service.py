@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
-httpx = pytest.importorskip("httpx", reason="what the web service needs is not installed; `nox -s web` runs these tests")
+httpx = pytest.importorskip(
+    "httpx", reason="what the web service needs is not installed; `nox -s examples` runs these tests"
+)
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
@@ -193,7 +195,7 @@ def test_the_page_is_told_what_happens():
 
 def test_the_page_draws_it_in_a_browser(tmp_path):
     playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed; `nox -s web` runs this test"
+        "playwright.sync_api", reason="playwright is not installed; `nox -s examples` runs this test"
     )
     if not CHROMIUM:
         pytest.skip("Debian's chromium is not installed")
