@@ -166,7 +166,7 @@ class House:
         except (KeyboardInterrupt, SystemExit) as error:
             self.loop.call_soon(_raise, error)  # not from the midst of a request's change of place
         except BaseException:
-            logger.exception("an observer of batcher %r raised on %s", self.name, type(what).__name__)
+            logger.exception("an observer of batcher %r raised on %s", self.name, "opened" if more else type(what).__name__)
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -87,7 +87,7 @@ def serving(*options):
 
 @pytest.fixture(scope="module")
 def service():
-    with serving() as service:
+    with serving("--max-wait=0.05") as service:
         yield service
 
 
@@ -209,7 +209,7 @@ def test_the_page_draws_it_in_a_browser(tmp_path):
             page.on("console", lambda message: errors.append(message.text))
             page.goto(service.url)
             page.get_by_text("1 of 1 worker ready").wait_for()
-            load = service.load("--seconds=3", "--waves=1", "--callers=40")
+            load = service.load("--seconds=3", "--waves=1", "--callers=120")
             page.wait_for_function("document.querySelector('.tile b').textContent !== '0'")
             page.get_by_label("query").fill("the greatest common divisor")
             page.get_by_label("query").press("Enter")
