@@ -70,9 +70,6 @@ def test_it_answers_over_grpc():
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             length = channel.unary_unary("/it/Length")
             assert await asyncio.gather(*[length(text, timeout=30) for text in (b"a", b"bb", b"ccc")]) == [b"1", b"2", b"3"]
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await length(b"x", timeout=0)
-            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
     with serving("grpc") as port:
         asyncio.run(ask(port))
