@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 import urllib.parse
 import urllib.request
@@ -26,7 +25,7 @@ from callers import busy, outcome, outcomes, passes, running
 import prometheus_client as client
 from prometheus_client.parser import text_string_to_metric_families
 
-from asyncbatch import Batcher, Fifo, ProcessExecutor, WorkerLost, batched, sync
+from asyncbatch import Fifo, ProcessExecutor, WorkerLost, batched, sync
 from asyncbatch.metrics.prometheus import PrometheusObserver
 from asyncbatch.testing import RecordingFunction
 
@@ -168,36 +167,33 @@ def test_importing_the_observer_registers_nothing():
 
 
 def test_several_processes_are_added_up_in_multiprocess_mode(tmp_path):
-    worker = textwrap.dedent("""
-        import asyncio, sys
-        from asyncbatch import Batcher
+    program = """if True:
+        import os
+        from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+        from asyncbatch import sync
         from asyncbatch.metrics.prometheus import PrometheusObserver
 
-        async def same(items):
-            return items
-
-        async def main():
-            async with Batcher(same, observers=[PrometheusObserver()]) as batcher:
-                await batcher.map(range(int(sys.argv[1])))
-
-        asyncio.run(main())
-    """)
-    scrape = """if True:
-        from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+        batcher = sync.Batcher(lambda items: items, name="same", observers=[PrometheusObserver()])
+        batcher.map(range(5))
+        for count in (7, 40):
+            child = os.fork()
+            if not child:
+                batcher.map(range(count))
+                os._exit(0)
+            os.waitpid(child, 0)
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)
         print(generate_latest(registry).decode())
     """
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     run = {"env": environment, "capture_output": True, "text": True, "timeout": 60, "check": True}
-    for count in ("40", "2"):
-        subprocess.run([sys.executable, "-c", worker, count], **run)
 
-    text = subprocess.run([sys.executable, "-c", scrape], **run).stdout
+    text = subprocess.run([sys.executable, "-c", program], **run).stdout
 
-    assert 'asyncbatch_requests_total{batcher="same",outcome="succeeded"} 42.0' in text
-    assert 'asyncbatch_batch_size_sum{batcher="same"} 42.0' in text
+    assert 'asyncbatch_requests_total{batcher="same",outcome="succeeded"} 52.0' in text
+    assert 'asyncbatch_batch_size_sum{batcher="same"} 52.0' in text
     assert 'asyncbatch_batches_total{batcher="same",reason="full"} 1.0' in text
+    assert 'asyncbatch_in_flight_batches{batcher="same"} 0.0' in text
     assert "asyncbatch_queue_depth" not in text
 
 
