@@ -75,14 +75,18 @@ class House:
                 self._tell(observer.opened, self.name, statistics)
 
     def receive(self, request: DetailedRequest) -> None:
-        """Tell of a request that has just come in, and watch its deadline; one whose time is up already never runs."""
+        """Tell of a request that has just come in, and watch its deadline, if there is one."""
         if self.told and request.place is not None:
             self.emit(RequestQueued(self.name, len(request.results) if isinstance(request, Bulk) else 1))
         if request.deadline < math.inf:
-            self.timed = True
-            self.deadlines.watch(request)
-            self.deadlines.expire(self.loop.time())
-            self.queue.ring()
+            self.watch(request)
+
+    def watch(self, request: Request) -> None:
+        """Watch the deadline of a request that has just come in; one that has come already never runs."""
+        self.timed = True
+        self.deadlines.watch(request)
+        self.deadlines.expire(self.loop.time())
+        self.queue.ring()
 
     def flush(self) -> None:
         """Let all that waits now leave without further waiting."""
