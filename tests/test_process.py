@@ -734,9 +734,10 @@ async def test_a_class_that_takes_too_long_is_stopped_with_its_worker(gate):
 
 
 async def test_a_class_that_takes_too_long_is_given_up_with_whoever_enters(gate):
+    before = children()
     entering = asyncio.create_task(Batcher(functools.partial(Waits, gate.name), executor="process").__aenter__())
     await gate.came()
-    (worker,) = children()
+    (worker,) = children() - before
     entering.cancel()
     await asyncio.wait([entering])
     assert entering.cancelled()

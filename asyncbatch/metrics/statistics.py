@@ -36,7 +36,7 @@ class Statistics:
     waiting_for_room: int  #: callers that a full queue keeps waiting now
     capacity: int  #: how many batches can run at once
     workers_ready: int  #: how many of them could now: what they need is built, and not lost
-    workers_lost: int  #: workers that ended, or were killed, and not by the batcher as nobody waited for them
+    workers_lost: int  #: workers that ended by themselves, were killed, or were stopped when their time was up
     batches: int  #: batches that came back
     mean_batch_size: float  #: items a batch
     reasons: Mapping[str, int]  #: how many batches left for which reason
