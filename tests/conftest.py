@@ -17,7 +17,7 @@ import pytest
 import uvloop
 
 from asyncbatch.flight import Flight
-from asyncbatch.request import Bulk, DetailedRequest, Portion, Request
+from asyncbatch.request import Bulk, DetailedRequest, Portion, Request, SharedRequest, Wish
 from asyncbatch.house import House
 from asyncbatch.residents import Residents
 from asyncbatch.testing import VirtualClockLoop
@@ -102,7 +102,7 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()  # others ask the collector, too
 
 
-OURS = {Request, DetailedRequest, Bulk, Portion, Flight, House, Residents}
+OURS = {Request, DetailedRequest, SharedRequest, Wish, Bulk, Portion, Flight, House, Residents}
 
 
 def _our_objects() -> list[object]:
