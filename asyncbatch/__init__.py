@@ -4,11 +4,13 @@
 
 General layout, in the order of imports; a room knows only those above it.
     errors, parameters, function        what can go wrong, what a setting and a function may be
-    request, deadlines                  what travels, and by when it must be answered
+    request, shared, deadlines          what travels, and by when it must be answered
+    metrics                             what a batcher says of itself
     scatter, flight                     who gets what came of a batch, and one batch on its way
-    doorbell, lobby, discipline, intake where requests wait
-    ranked, queues                      and which goes next
-    policies, departures                when a batch leaves
+    doorbell, lobby, order, discipline  where requests wait
+    intake, ranked, queues              and which goes next
+    policies, batchtime, objectives     when a batch is to leave
+    returning, departures               and when it does
     parts, lobbies, turns, keyed, keys  the same where each key has a queue of its own
     lengths                             and where those that are alike go together
     executors                           where a batch runs
@@ -16,6 +18,7 @@ General layout, in the order of imports; a room knows only those above it.
     lifetime, controls, imap, batcher   what users hold
     decorator, coalesce, sync           and in front of it
     adapters                            what wraps the function, and runs where it runs
+    testing, simulate                   the same with a clock that jumps
 """
 
 from importlib import import_module
@@ -43,6 +46,7 @@ from .imap import Progress
 from .keys import Keyed
 from .lengths import ByLength
 from .metrics.statistics import Statistics
+from .objectives import CostObjective, LatencyObjective
 from .policies import Outlook
 from .queues import EarliestDeadline, Fifo, Priority
 
@@ -65,6 +69,7 @@ __all__ = (
     "ByLength",
     "Closed",
     "Coalesced",
+    "CostObjective",
     "DeadlineExceeded",
     "EarliestDeadline",
     "Fifo",
@@ -74,6 +79,7 @@ __all__ = (
     "Isolated",
     "ItemTooLarge",
     "Keyed",
+    "LatencyObjective",
     "NotRunning",
     "Outlook",
     "OutputCountMismatch",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, Callable, Hashable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Hashable, Iterable
 from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
@@ -18,17 +18,17 @@ from .errors import NotRunning
 from .executors import Executor, resolve
 from .flight import CURRENT
 from .function import BatchClass, BatchFunction, ItemT, ResultT, name_of
+from .metrics.events import Observer, curious
+from .objectives import LatencyObjective
 from .policies import Limits, Policy
 from .queues import resolve as resolve_queue
-from .request import Bulk, DetailedRequest, Request
+from .request import Bulk, DetailedRequest, PatientRequest, Request
 from .residents import Residents
 
 if TYPE_CHECKING:
     import concurrent.futures
-    from collections.abc import AsyncGenerator
 
     from .keywords import Details, Reading
-    from .metrics.events import Observer
 
 __all__ = ("Batcher",)
 
@@ -48,7 +48,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
       costs 1.
     - `max_wait` is how long the oldest request may wait for a batch to fill, counted from its arrival, while a slot is
       free: 0 never waits, `math.inf` waits for a full batch or a `flush`. These three can be set at any time.
-    - `policy` decides in place of `max_wait`; see `asyncbatch.policies`. `queue` is a discipline, `Fifo()` by default.
+    - `policy` decides in place of `max_wait`: `LatencyObjective(seconds)`, `CostObjective(seconds)`, or one of your own,
+      see `asyncbatch.policies`. `queue` is a discipline, `Fifo()` by default.
     - `executor` says where the function runs: `"inline"` (the default for async), `"thread"` (for all else),
       `"process"`, an executor of asyncbatch, or any `concurrent.futures.Executor`.
     - `observers` are called with the events of `asyncbatch.metrics.events`.
@@ -65,16 +66,15 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         max_batch_cost: float = _INF,
         cost: Callable[[ItemT], float] | None = None,
         oversized: Literal["alone", "reject"] = "alone",
-        policy: Policy | None = None,
+        policy: Policy | LatencyObjective | None = None,
         queue: Discipline | None = None,
         executor: str | Executor | concurrent.futures.Executor | None = None,
         name: str | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
         super().__init__(Limits(max_batch_size, max_wait, max_batch_cost))
-        parameters.callables(function=function, cost=cost, policy=policy)
-        self._function = function
-        self._cost = cost
+        parameters.callables(function=function, cost=cost, policy=None if isinstance(policy, LatencyObjective) else policy)
+        self._function, self._cost = function, cost
         parameters.choice("oversized", oversized, "alone", "reject")
         observers = parameters.observers(observers)
         self._settings = {"policy": policy, "cost": cost, "oversized": oversized, "observers": observers}
@@ -82,9 +82,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         self._executor = resolve(executor, function)
         self.name = name_of(function) if name is None else parameters.instance("name", name, str, "'embed'")
         self._waits = self._discipline.when_full == "wait"
-        # Whether a request needs more than its item: then it takes the longer way.
         self._scoped = self._discipline.uses_deadlines or getattr(policy, "uses_deadlines", False)
-        self._unusual = self._cost is not None or self._scoped or self._discipline.detailed
+        self._unusual = self._cost is not None or self._scoped or self._discipline.detailed or curious(observers)
         self._future: Callable[[], asyncio.Future[Any]]
 
     def _make_residents(self) -> Residents:
@@ -188,8 +187,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         future = self._future()
         request = kind(item, future, now, self._queue, cost=cost, **details)
         self._queue.put_nowait(request, waits)
-        if request.deadline < _INF:
-            self._house.watch(request)
+        if request.deadline < _INF or request.context is not None:
+            self._house.receive(request)
         return future, request
 
     def _details(self, now: float, timeout: float, priority: float, key: Hashable) -> dict[str, Any]:
@@ -202,6 +201,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             "scoped": scope < deadline,
             "priority": parameters.number("priority", priority),
             "key": key,
+            "told": self._house.told,
         }
 
     # Many items.
@@ -243,8 +243,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         future = self._future()
         bulk = Bulk(items, future, now, None, cost=0.0, costs=costs, return_exceptions=return_exceptions, **details)
         self._queue.put_bulk(bulk)
-        if bulk.deadline < _INF:
-            self._house.watch(bulk)
+        if bulk.deadline < _INF or bulk.context is not None:
+            self._house.receive(bulk)
         try:
             return await future  # type: ignore[no-any-return]
         except BaseException:
@@ -288,7 +288,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         ahead = 2 * self._limits.max_batch_size * self._house.capacity if read_ahead is None else read_ahead
 
         def submit(item: ItemT, waits: bool) -> asyncio.Future[ResultT]:
-            return self._hand_out(*self._enter(item, waits or self._waits, timeout, priority, key))
+            return self._hand_out(*self._enter(item, waits or self._waits, timeout, priority, key, PatientRequest))
 
         return imap.results(
             source,

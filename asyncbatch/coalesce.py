@@ -16,8 +16,8 @@ from .decorator import Batched
 from .errors import Closed, DeadlineExceeded, FunctionFailed
 from .flight import CURRENT
 from .function import ItemT, ResultT, name_of
-from .request import SharedRequest
 from .scatter import own_copy
+from .shared import SharedRequest
 
 __all__ = ("Coalesced", "CoalescedStatistics")
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from .request import Passenger, Wish
+    from .request import Passenger
+    from .shared import Wish
 
 __all__ = ("Deadlines",)
 
@@ -53,6 +54,10 @@ class Deadlines:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
 
+    def first(self) -> Any:
+        """Return what has the nearest deadline, None if nothing has one."""
+        return self._heap[0][2] if self.nearest() < math.inf else None
+
     def clear(self) -> None:
         """Forget all, and disarm."""
         if self._timer is not None:
@@ -70,16 +75,16 @@ class Deadlines:
         """Fail those whose deadline is not after `now`; without waiting for the timer, if the loop was held up."""
         while self.nearest() <= now:
             request = heapq.heappop(self._heap)[2]
-            error = self._error(now - request.arrived)
-            if request.scoped:
-                self._leave_to_scope(request, error)
-            else:
-                request.fail(error, "expired")
+            self.dismiss(request, self._error(now - request.arrived))
 
-    def _leave_to_scope(self, request: Any, error: DeadlineExceeded) -> None:
-        """Take the request out; the scope is about to cancel its caller, who expects that and no error."""
+    def dismiss(self, request: Any, error: DeadlineExceeded) -> None:
+        """Take a request out that is not answered in time."""
+        if not request.scoped:
+            request.fail(error, "expired")
+            return
+        # The scope is about to cancel its caller, who expects that and no error.
         future = request.future
-        timer = self._loop.call_later(_GRACE, _fail_late, future, error)
+        timer = self._loop.call_at(max(self._loop.time(), request.deadline) + _GRACE, _fail_late, future, error)
         future.add_done_callback(lambda _: timer.cancel())
         request.leave("expired")
 

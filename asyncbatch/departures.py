@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from .policies import Limits, Outlook, Policy, SizeAndWait, latest_start
+from .errors import DeadlineExceeded
+from .objectives import Aim, LatencyObjective
+from .policies import INSTANT, TIMER_SLACK, Limits, Outlook, Policy, SizeAndWait, latest_start
+from .returning import SHORTEST, Returning
 
 if TYPE_CHECKING:
     from .deadlines import Deadlines
+    from .flight import Flight
     from .intake import IntakeQueue
     from .metrics.statistics import Tally
 
-__all__ = ("INSTANT", "Departures")
+__all__ = ("Departures",)
 
 logger = logging.getLogger("asyncbatch")
 
-# Less than this is not worth a timer, and may be the rounding of a due time that has come.
-INSTANT = 1e-6
-
 
 class Departures:
-    """The rule of one batcher: full, over budget, closing or flushed leaves at once; of the rest, the policy decides."""
+    """The rule of one batcher: full, over budget, closing or flushed leaves at once; of the rest, the policy decides.
+
+    A batch that leaves has at most `size` items and costs at most `budget`.
+    """
+
+    lingers: ClassVar[bool] = True  # whether it waits for callers just answered that come straight back
 
     def __init__(
         self,
         name: str,
         limits: Limits,
-        policy: Policy | None,
+        policy: Policy | LatencyObjective | None,
         queue: IntakeQueue,
         deadlines: Deadlines,
         tally: Tally,
@@ -36,24 +42,39 @@ class Departures:
         costed: bool,
     ) -> None:
         self.closing = False
+        self.flushing = False  # whether some are left to leave because of a flush: those who had arrived by
+        self._flushed_at = -math.inf
+        self.size, self.budget = 1, math.inf
+        self.returning = Returning()
+        self._aim: Aim | None = None
+        self._policy: Policy | None = None
+        if isinstance(policy, LatencyObjective):
+            self._aim = Aim(policy, costed=costed)
+            queue.objective = policy.seconds
+        else:
+            self._policy = policy
+        self.heeds = SHORTEST if self._aim is None else 0.0  # how long a batch has to run for anything to be learnt from it
+        self._default = SizeAndWait(limits)
         self._name = name
         self._limits = limits
-        self._policy = policy
-        self._default = SizeAndWait(limits)
         self._queue = queue
         self._deadlines = deadlines
         self._tally = tally
         self._costed = costed
-        self.flushing = False  # whether some are left to leave because of a flush: those who had arrived by
-        self._flushed_at = -math.inf
+        self._more = math.inf  # so many further arrivals are what is waited for, if that is less than a full batch
 
     def decide(self, now: float) -> tuple[float, str]:
         """Return why a batch of those who wait leaves now; or, with no reason, in how many seconds to ask again."""
-        queue = self._queue
-        patient = self._limits.max_wait or self._policy is not None
+        queue, limits, aim = self._queue, self._limits, self._aim
+        self.size, self.budget, self._more = limits.max_batch_size, limits.max_batch_cost, math.inf
+        if aim is not None:
+            self._drop_late(aim, now)
+            patient = aim.thrifty
+        else:
+            patient = limits.max_wait > 0 or self._policy is not None
         reason = self._filled()
         if reason and patient:
-            queue.prune(self._limits.max_batch_size)  # or a batch would leave that is not full after all
+            queue.prune(self.size)  # or a batch would leave that is not full after all
             reason = self._filled()
         if reason:
             return 0.0, reason
@@ -63,14 +84,18 @@ class Departures:
             return 0.0, "close"
         if self.flushing and queue.oldest() <= self._flushed_at:
             return 0.0, "flush"
-        return self._consult(now) if patient else (0.0, "idle")
+        if aim is not None:
+            return self._hold(aim, now)
+        if patient:
+            return self._consult(now)
+        return self._linger(now) if self.returning.expected and self.lingers else (0.0, "idle")
 
     def _filled(self) -> str:
         queue = self._queue
         waiting = queue.admitted - queue.gone
-        if waiting >= self._limits.max_batch_size or waiting >= queue.bound:  # no room is as good as full
+        if waiting >= self.size or waiting >= queue.bound:  # no room is as good as full
             return "full"
-        if (queue.cost if self._costed else waiting) >= self._limits.max_batch_cost:
+        if (queue.cost if self._costed else waiting) >= self.budget:
             return "cost"
         return ""
 
@@ -79,12 +104,22 @@ class Departures:
         waiting = self._queue.admitted - self._queue.gone
         if not waiting or self._policy is not None or self._costed:
             return 1
-        return max(1, int(min(self._limits.max_batch_size, self._limits.max_batch_cost, self._queue.bound)) - waiting)
+        return max(1, int(min(self.size - waiting, self.budget - waiting, self._queue.bound - waiting, self._more)))
 
     def flush(self, now: float) -> None:
         """Let all that waits `now` leave without further waiting, those who wait for room included."""
         self.flushing = not self._queue.empty() or len(self._queue.lobby) > 0
         self._flushed_at = now
+
+    def landed(self, flight: Flight, seconds: float, now: float) -> None:
+        """Learn from a batch that came back after `seconds`."""
+        queue = self._queue
+        if seconds >= SHORTEST:
+            self.returning.landed(now, flight.size, queue.admitted - queue.gone, queue.admitted, self._tally.recent)
+        if self._aim is not None and flight.error is None:
+            self._aim.landed(now, flight.cost if self._costed else flight.size, seconds)
+
+    # With max_wait, or a policy.
 
     def _consult(self, now: float) -> tuple[float, str]:
         queue = self._queue
@@ -112,3 +147,78 @@ class Departures:
             except BaseException:
                 logger.exception("the policy of batcher %r raised; max_wait was used instead", self._name)
         return self._default(outlook)
+
+    # With neither.
+
+    def _linger(self, now: float) -> tuple[float, str]:
+        until = self._until_back(now)
+        deadline = self._nearest()
+        if deadline < math.inf:
+            until = min(until, deadline - self._tally.run_time - TIMER_SLACK)
+        return (until - now, "") if until - now > INSTANT else (0.0, "idle")
+
+    def _until_back(self, now: float) -> float:
+        """Return until when to wait for callers just answered."""
+        queue, returning = self._queue, self.returning
+        missing = returning.expected - (queue.admitted - queue.gone)
+        if missing <= 0:
+            return now
+        self._more = missing
+        return returning.until(now, queue.admitted)
+
+    # With an objective.
+
+    def _hold(self, aim: Aim, now: float) -> tuple[float, str]:
+        """Return for how long a batch that is not full waits for more, or why it leaves."""
+        due = min(self._queue.oldest() + aim.seconds, self._nearest())
+        if aim.thrifty:
+            self._more = max(1, (self._queue.admitted - self._queue.gone) // 4)  # each look costs: not at every arrival
+            until = aim.latest_start(due, self._load(self._more))
+        elif self.returning.expected and self.lingers:
+            until = min(self._until_back(now), aim.latest_start(due, self._load(1)))
+        else:
+            return 0.0, "idle"
+        return (until - now, "") if until - now > INSTANT else (0.0, "deadline" if aim.thrifty and aim.known else "idle")
+
+    def _load(self, more: int) -> float:
+        """Return the load of a batch of those who wait, and of `more` like them: their cost, or else their number."""
+        waiting = self._queue.admitted - self._queue.gone
+        count = min(waiting + more, self.size)
+        return min(self._queue.worth(count) if self._costed else count, self.budget)
+
+    def _drop_late(self, aim: Aim, now: float) -> None:
+        """Tell those who cannot be answered in time, even if the batch leaves now."""
+        queue = self._queue
+        if self._costed:
+            self.budget = min(self.budget, aim.ceiling)
+        else:
+            self.size = int(min(self.size, aim.ceiling))
+        # Mostly nobody is late, however large the batch.
+        if now + aim.longest <= queue.oldest() + aim.seconds and self._nearest() == math.inf:
+            return
+        while queue.admitted != queue.gone:
+            request, due = self._most_urgent(aim.seconds)
+            if request is None or not aim.misses(now, due, self._load(0)):
+                return
+            if request.size == queue.admitted - queue.gone and aim.probes(now):
+                return
+            error = self._too_late(now - request.arrived, aim.batch_time(self._load(0)))
+            if due < request.deadline:
+                request.fail(error, "expired")
+            else:
+                self._deadlines.dismiss(request, error)
+
+    def _most_urgent(self, seconds: float) -> tuple[Any, float]:
+        """Return who has the least time left, and when that is up."""
+        eldest, hurried = self._queue.eldest(), self._first_due()
+        due = math.inf if eldest is None or eldest.patient else eldest.arrived + seconds
+        return (eldest, due) if hurried is None or due <= hurried.deadline else (hurried, hurried.deadline)
+
+    def _first_due(self) -> Any:
+        return self._deadlines.first()
+
+    def _too_late(self, waited: float, needed: float) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"batcher {self._name!r} could not answer this request in time any more: it waited {waited:.3f} s, and a batch "
+            f"takes {needed:.3f} s by now; let fewer requests come, or give the batcher more capacity or a larger objective"
+        )

@@ -130,7 +130,7 @@ class WorkerLost(AsyncBatchError, RuntimeError):
         """Return what a batch gets whose worker ended with `exit_code`; `timeout` if that was why it was killed."""
         worker, while_ = f"a worker of batcher {name!r}", "ran this batch" if loaded else "was being prepared"
         if timeout is not None:
-            return cls(f"{worker} was killed, as it took longer than timeout={timeout} for this batch", None, -exit_code)
+            return cls(f"{worker} was killed, as it {_late(timeout, loaded=loaded)}", None, -exit_code)
         if exit_code >= 0:
             return cls(f"{worker} ended with exit code {exit_code} while it {while_}", exit_code)
         hint = "; too little memory is what mostly sends this one" if exit_code == -_SIGKILL else ""
@@ -141,7 +141,7 @@ class WorkerLost(AsyncBatchError, RuntimeError):
         """Return what a batch gets whose worker, on a cluster, was lost; `timeout` if that was why it was killed."""
         worker, while_ = f"a worker of batcher {name!r}", "ran this batch" if loaded else "was being prepared"
         if timeout is not None:
-            return cls(f"{worker} was killed, as it took longer than timeout={timeout} for this batch")
+            return cls(f"{worker} was killed, as it {_late(timeout, loaded=loaded)}")
         return cls(f"{worker} was lost while it {while_}; what the cluster says of it is the cause of this error")
 
     @classmethod
@@ -154,6 +154,10 @@ class WorkerLost(AsyncBatchError, RuntimeError):
 
     def __reduce__(self) -> tuple[type[WorkerLost], tuple[str, int | None, int | None]]:
         return type(self), (str(self), self.exit_code, self.signal)
+
+
+def _late(timeout: float, *, loaded: bool) -> str:
+    return f"took longer than {timeout=} for this batch" if loaded else f"was not ready after build_timeout={timeout}"
 
 
 class OutputCountMismatch(AsyncBatchError, ValueError):

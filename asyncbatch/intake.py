@@ -1,21 +1,20 @@
 """The intake: the queue of waiting requests. It knows no batch size, no policy and no clock.
 
-A request that leaves early stays behind as a tombstone, without its `place` and item: leaving is O(1) wherever it stood.
+What comes in finds room, waits for it, or is turned away; what goes out boards a flight, or leaves.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from .doorbell import Doorbell
-from .lobby import SWEEP_AT, Lobby
-from .request import Bulk, Passenger, Request
+from .lobby import Lobby
+from .order import Order
+from .request import Bulk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from .discipline import Discipline
     from .flight import Flight
@@ -26,7 +25,7 @@ _ARRIVED = attrgetter("arrived")
 __all__ = ("IntakeQueue",)
 
 
-class IntakeQueue(Doorbell):
+class IntakeQueue(Order):
     """The waiting requests of one batcher, first in first out; `qsize` counts items that are still wanted.
 
     `check` is called before an arrival that matters, and raises if the caller may not submit; `overflow` makes a refusal.
@@ -41,59 +40,13 @@ class IntakeQueue(Doorbell):
         *,
         costed: bool,
     ) -> None:
-        self.cost = 0.0  # of what waits, kept only when requests have costs
         self.lobby = Lobby(tally)
         self.handed_out = False  # whether the futures of requests were ever given to callers
         self._when_full = config.when_full
         self._tally = tally
-        self._check = check
-        self._overflow = overflow
-        self._costed = costed
-        self._bulks = self._dead = 0
+        self._check, self._overflow, self._costed = check, overflow, costed
+        self._bulks = 0
         super().__init__(config.maxsize, watchful=costed)  # at last, as it calls `_init`
-
-    # The discipline: what subclasses override.
-
-    in_order: ClassVar[bool] = True  # whether they go in the order of their arrival
-
-    def _init(self, maxsize: float) -> None:  # noqa: ARG002
-        self._queue: deque[Any] = deque()
-        # Straight to C, as they are on every request's way; so the deque may be refilled, but never replaced.
-        self._put = self.put_last = self._queue.append  # type: ignore[method-assign, assignment]
-        self._get = self._queue.popleft  # type: ignore[method-assign]
-
-    def _take(self, limit: int) -> list[Any]:
-        """Return those who go next, at most `limit`, tombstones included."""
-        if len(self._queue) > limit:
-            return [self._get() for _ in range(limit)]
-        taken = list(self._queue)
-        self._queue.clear()
-        return taken
-
-    def _peek(self) -> Any:
-        return self._queue[0] if self._queue else None
-
-    def _entries(self) -> Iterable[Any]:
-        """All entries, tombstones included, in no matter which order."""
-        return self._queue
-
-    def _sweep(self) -> None:
-        """Take the tombstones out."""
-        live = [request for request in self._queue if request.place is not None]
-        self._queue.clear()
-        self._queue.extend(live)
-
-    def _victim(self) -> Any:
-        """Return the least urgent request; among equals, the one that waited longest and is the likeliest to be late."""
-        return self.head()
-
-    def rerank(self, request: Any) -> None:
-        """Note that `request`, which waits here, became more urgent."""
-
-    def oldest(self) -> float:
-        """Return the arrival time of the request that has waited longest, `inf` if none waits."""
-        request = self.head()
-        return math.inf if request is None else request.arrived
 
     # Coming in.
 
@@ -152,7 +105,7 @@ class IntakeQueue(Doorbell):
 
     def _admit(self) -> None:
         """Let those who wait for room come in, in their order, as far as there is room."""
-        # The first may let others in as it leaves, so it is asked for before the room is.
+        # The first may let others in as it leaves: it is asked for before the room is.
         while (request := self.lobby.first()) is not None and not self.full():
             if isinstance(request, Bulk):
                 self._extend(request)
@@ -177,31 +130,6 @@ class IntakeQueue(Doorbell):
         return self.bound - self.qsize()
 
     # Going out.
-
-    def head(self) -> Any:
-        """Return the request that goes next, None if nobody waits."""
-        while (request := self._peek()) is not None:
-            if request.place is None:
-                self._get()
-                self._dead -= 1
-            elif request.future.done():  # cancelled in this very pass of the loop: its caller was not resumed yet
-                request.leave("cancelled")
-            else:
-                return request
-        return None
-
-    def prune(self, enough: int) -> None:
-        """Let those go who were cancelled in this very pass and not resumed yet, unless `enough` others are found first."""
-        cancelled = []
-        for request in self._entries():
-            if request.place is None or request.future.done():
-                cancelled.append(request)
-                continue
-            enough -= request.size
-            if enough <= 0:
-                break
-        for request in cancelled:
-            request.leave("cancelled")
 
     def board(self, flight: Flight, limit: int, budget: float = math.inf) -> None:
         """Move those who go next into `flight`: at most `limit` items, and at most `budget` in cost, but at least one."""
@@ -258,12 +186,12 @@ class IntakeQueue(Doorbell):
             flight.arrived += passenger.arrived * size
             spent += cost
             self.gone += size
+        flight.cost = spent
         self.cost = self.cost - spent if self.qsize() else 0.0  # no drift of sums survives an empty queue
 
-    def _cut(self, request: Any, size: int) -> Passenger:
+    def _cut(self, request: Any, size: int) -> Any:
         if not isinstance(request, Bulk):
-            passenger: Request = self._get()
-            return passenger
+            return self._get()
         portion = request.portion(size)
         if not request.size:
             self._get()
@@ -286,12 +214,6 @@ class IntakeQueue(Doorbell):
             self.ring()  # a resident may have set timers for those who are gone
         else:
             self._set_alarm()
-
-    def _bury(self) -> None:
-        self._dead += 1
-        if self._dead > max(SWEEP_AT, len(self._queue) // 2):
-            self._sweep()
-            self._dead = 0
 
     def clear(self, error: Callable[[], Exception], outcome: str) -> None:
         """Fail all who wait, for a place in a batch or for room, each with an error of its own."""

@@ -210,6 +210,8 @@ class KeyedQueue(IntakeQueue):
 class KeyedDepartures(Departures):
     """The same rule, asked of each key for itself: `_queue` is the one that is looked at."""
 
+    lingers = False  # who was answered, and who comes, is not known by key
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._all = cast("KeyedQueue", self._queue)
@@ -246,11 +248,10 @@ class KeyedDepartures(Departures):
         return reason
 
     def _note_terms(self) -> None:
-        limits = self._limits
-        timed = self._policy is not None or self._deadlines.nearest() < math.inf
-        run_time = self._tally.run_time if timed else 0.0
-        sizes = limits.max_batch_size, limits.max_batch_cost, limits.max_wait
-        terms = (*sizes, run_time, self.closing, self.flushing, self._flushed_at)
+        limits, untimed = self._limits, self._deadlines.nearest() == math.inf
+        run_time = 0.0 if untimed and self._policy is None and self._aim is None else self._tally.run_time
+        limited = limits.max_batch_size, limits.max_batch_cost, limits.max_wait
+        terms = (*limited, run_time, self.closing, self.flushing, self._flushed_at)
         if terms != self._terms:
             self._terms = terms
             self._turns.reconsider()
@@ -259,5 +260,7 @@ class KeyedDepartures(Departures):
         return 1  # of whichever key
 
     def _nearest(self) -> float:
-        nearest = self._deadlines.nearest()
-        return nearest if nearest == math.inf else self._queue.nearest()  # type: ignore[attr-defined]
+        return math.inf if self._deadlines.nearest() == math.inf else cast("Group", self._queue).nearest()
+
+    def _first_due(self) -> Any:
+        return None if self._deadlines.nearest() == math.inf else cast("Group", self._queue).first_due()

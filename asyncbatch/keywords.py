@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .executors import Executor
     from .imap import OnProgress
     from .metrics.events import Observer
+    from .objectives import LatencyObjective
     from .policies import Policy
 
 __all__ = ("Details", "Options", "Reading")
@@ -41,7 +42,7 @@ class Options(TypedDict, total=False):
     max_batch_cost: float
     cost: Callable[[Any], float] | None
     oversized: Literal["alone", "reject"]
-    policy: Policy | None
+    policy: Policy | LatencyObjective | None
     queue: Discipline | None
     executor: str | Executor | concurrent.futures.Executor | None
     name: str | None

@@ -10,7 +10,7 @@ from . import parameters
 from .intake import IntakeQueue
 from .parts import rearranged
 from .queues import Fifo
-from .request import Bulk
+from .request import Bulk, Portion
 
 __all__ = ("ByLength", "LengthQueue")
 
@@ -39,10 +39,15 @@ class LengthQueue(IntakeQueue):
                 stay.append(request)
             if size:
                 self._seat(request, size, flight)
+        flight.cost = len(flight.items) * max([_longest(each) for each in flight.passengers], default=0.0)
         self._queue.extendleft(reversed(stay))
         self.gone += len(flight.items)
         if self.empty():
             self.cost = 0.0  # no drift of sums survives an empty queue
+
+    def worth(self, count: int) -> float:
+        """Return about what a batch of `count` of those who wait costs: they are picked to be like the first."""
+        return count * max(self.cost / self.qsize(), _length(self.head(), 0))
 
     def _seat(self, request: Any, size: int, flight: Any) -> None:
         passenger = request
@@ -80,6 +85,12 @@ def _picked(window: list[Any], limit: int, budget: float) -> list[int]:
 def _length(request: Any, ahead: int) -> float:
     """Return the length of the item that goes next of `request` once those `ahead` of it have gone."""
     return request.costs[request.taken + ahead] if isinstance(request, Bulk) else request.cost  # type: ignore[index]
+
+
+def _longest(passenger: Any) -> float:
+    if not isinstance(passenger, Portion):
+        return passenger.cost  # type: ignore[no-any-return]
+    return max(passenger.bulk.costs[passenger.start : passenger.stop])  # type: ignore[index]
 
 
 @dataclass(frozen=True, slots=True)

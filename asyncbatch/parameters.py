@@ -7,7 +7,19 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import TypeVar
 
-__all__ = ("amount", "callables", "choice", "cost", "count", "instance", "number", "observers", "seconds", "whole")
+__all__ = (
+    "amount",
+    "callables",
+    "choice",
+    "cost",
+    "count",
+    "fraction",
+    "instance",
+    "number",
+    "observers",
+    "seconds",
+    "whole",
+)
 
 T = TypeVar("T")
 
@@ -36,6 +48,14 @@ def amount(name: str, value: object) -> float:
     number = _real(name, value, "a number above 0 (math.inf: no limit)", f"{name}=4096")
     if number == 0:
         raise ValueError(f"{name} must be a number above 0 (math.inf: no limit), not 0; write for example {name}=4096")
+    return number
+
+
+def fraction(name: str, value: object) -> float:
+    """Return `value` as a float between 0 and 1, both excluded."""
+    number = _real(name, value, "a number between 0 and 1", f"{name}=0.9")
+    if not 0 < number < 1:
+        raise ValueError(f"{name} must be a number between 0 and 1, not {number}; write for example {name}=0.9")
     return number
 
 

@@ -38,6 +38,7 @@ class Part(Bulk):
             costs=None if whole.costs is None else [whole.costs[i] for i in positions],
             return_exceptions=whole.return_exceptions,
         )
+        self.context = whole.context
         self.whole = whole
         self.positions = positions
 

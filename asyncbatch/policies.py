@@ -14,10 +14,13 @@ from typing import TypeAlias
 
 from . import parameters
 
-__all__ = ("Limits", "Outlook", "Policy", "SizeAndWait", "latest_start")
+__all__ = ("INSTANT", "TIMER_SLACK", "Limits", "Outlook", "Policy", "SizeAndWait", "latest_start")
+
+# Less than this is not worth a timer, and may be the rounding of a due time that has come.
+INSTANT = 1e-6
 
 # Timers are whole milliseconds on either loop and fire up to two late; a deadline is met that much earlier.
-_TIMER_SLACK = 0.002
+TIMER_SLACK = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +81,5 @@ def latest_start(outlook: Outlook) -> float:
     """Return when the request with the nearest deadline must leave to be back in time, `inf` if none has one."""
     deadline = outlook.nearest_deadline
     if deadline == math.inf or outlook.run_time:
-        return deadline - outlook.run_time - _TIMER_SLACK
+        return deadline - outlook.run_time - TIMER_SLACK
     return (outlook.oldest + deadline) / 2

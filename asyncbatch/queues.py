@@ -55,7 +55,8 @@ class Fifo:
 class EarliestDeadline(Fifo):
     """The request with the earliest deadline first; those without one last; equals first in, first out.
 
-    Deadlines are those of `timeout=` and of the nearest enclosing anyio cancel scope, whichever is earlier.
+    Deadlines are those of `timeout=` and of the nearest enclosing anyio cancel scope, and the seconds of an objective,
+    whichever is earliest.
     `when_full="evict"` turns out the request with the latest deadline.
     """
 
@@ -65,9 +66,10 @@ class EarliestDeadline(Fifo):
     def uses_deadlines(self) -> bool:
         return True
 
-    def rank(self, request: Any) -> float:
-        """Return the number of a request; the least goes first."""
-        return request.deadline  # type: ignore[no-any-return]
+    def rank(self, request: Any, objective: float) -> float:
+        """Return the number of a request; the least goes first. `objective` is within how many seconds all are answered."""
+        deadline: float = request.deadline
+        return deadline if request.patient else min(deadline, request.arrived + objective)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Priority(Fifo):
         Fifo.__post_init__(self)  # the class that slots=True makes is not the one that `super()` knows
         parameters.amount("ageing", self.ageing)
 
-    def rank(self, request: Any) -> float:
+    def rank(self, request: Any, objective: float) -> float:  # noqa: ARG002
         """Return the number of a request; the least goes first: when it arrived, and later by `ageing` for each level."""
         priority = float(request.priority)
         return priority if self.ageing == math.inf else request.arrived + self.ageing * priority

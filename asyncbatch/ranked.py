@@ -6,7 +6,6 @@ Requests are never compared, and equals stay first in, first out.
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
@@ -108,9 +107,9 @@ class RankedLine:
         row = None if self._by_rank is None else self._by_rank.first()
         return None if row is None else self._here[row[1]]
 
-    def oldest(self) -> float:
+    def eldest(self) -> Any:
         row = self._by_age.first()
-        return math.inf if row is None else row[0]
+        return None if row is None else self._here[row[1]]
 
 
 class RankedQueue(IntakeQueue):
@@ -120,8 +119,11 @@ class RankedQueue(IntakeQueue):
     _queue: Any
 
     def __init__(self, config: Any, *rest: Any, **options: Any) -> None:
-        self._rank: Callable[[Any], float] = getattr(config, "within", config).rank
+        self._rank: Callable[[Any, float], float] = getattr(config, "within", config).rank
         super().__init__(config, *rest, **options)
+
+    def rank(self, request: Any) -> float:
+        return self._rank(request, self.objective)
 
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
         self._queue = self.new_line()
@@ -129,7 +131,7 @@ class RankedQueue(IntakeQueue):
         self._get = self._queue.popleft  # type: ignore[method-assign]
 
     def new_line(self) -> Any:
-        return RankedLine(self._rank, evicts=self._when_full == "evict")
+        return RankedLine(self.rank, evicts=self._when_full == "evict")
 
     def rerank(self, request: Any) -> None:
         self._queue.rerank(request)
@@ -147,5 +149,5 @@ class RankedQueue(IntakeQueue):
     def _victim(self) -> Any:
         return self._queue.least_urgent()
 
-    def oldest(self) -> float:
-        return self._queue.oldest()  # type: ignore[no-any-return]
+    def eldest(self) -> Any:
+        return self._queue.eldest()

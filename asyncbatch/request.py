@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-__all__ = ("GONE", "Bulk", "DetailedRequest", "Passenger", "Place", "Portion", "Request", "SharedRequest", "Wish")
+__all__ = (
+    "GONE",
+    "Bulk",
+    "DetailedRequest",
+    "Passenger",
+    "PatientRequest",
+    "Place",
+    "Portion",
+    "Request",
+)
 
 
 class Place(Protocol):
@@ -56,6 +66,8 @@ class Request:
     priority: float = 0
     key: Hashable = None
     cost: float = 1.0
+    patient: ClassVar[bool] = False  # whether it is work without a hurry, which no objective applies to
+    context: Context | None = None  # of its caller, where observers want requests
 
     @property
     def items(self) -> Sequence[Any]:
@@ -97,9 +109,9 @@ class Request:
 
 
 class DetailedRequest(Request):
-    """A request with any of a deadline, a priority, a key or a cost."""
+    """A request with any of a deadline, a priority, a key or a cost, or one that observers are `told` of."""
 
-    __slots__ = ("cost", "deadline", "key", "priority", "scoped")
+    __slots__ = ("context", "cost", "deadline", "key", "priority", "scoped")
 
     def __init__(
         self,
@@ -113,6 +125,7 @@ class DetailedRequest(Request):
         priority: float,
         key: Hashable,
         cost: float,
+        told: bool = False,
     ) -> None:
         self.item = item
         self.future = future
@@ -123,43 +136,21 @@ class DetailedRequest(Request):
         self.priority = priority
         self.key = key
         self.cost = cost
+        self.context = copy_context() if told else None
+
+    def let_go(self) -> None:
+        super().let_go()
+        self.context = None
 
 
-class SharedRequest(DetailedRequest):
-    """A request that several callers wait for, as urgent as the most urgent of them; `sequence` is its queue's affair.
+class PatientRequest(DetailedRequest):
+    """An item of an `imap`."""
 
-    Its deadline is the nearest of theirs, and ends it for none: who made it sees to each of them, as a scope would.
-    """
-
-    __slots__ = ("sequence",)
-    sequence: int
-    shared = True
-
-    def __init__(self, *base: Any, **details: Any) -> None:
-        super().__init__(*base, **details)
-        self.scoped = True
+    __slots__ = ()
+    patient: ClassVar[bool] = True
 
 
-class Wish:
-    """That a shared request be answered by a certain time. It stands for the request where deadlines are watched."""
-
-    __slots__ = ("arrived", "deadline", "request")
-    scoped = False
-
-    def __init__(self, request: Request, deadline: float) -> None:
-        self.request = request
-        self.arrived = request.arrived
-        self.deadline = deadline
-
-    @property
-    def place(self) -> Place | None:
-        return self.request.place
-
-    def fail(self, error: BaseException, outcome: str) -> None:
-        """Come to nothing: the request may still be of use to others."""
-
-
-class Bulk(DetailedRequest):
+class Bulk(PatientRequest):
     """All the items of one `map`: a single future, a cursor, and the results so far.
 
     Of `items`, the first `taken` are in flight or done, those up to `admitted` are in the queue, the rest waits for room.
@@ -268,6 +259,10 @@ class Portion:
     @property
     def cost(self) -> float:
         return self.bulk.cost_of(self.start, self.stop)
+
+    @property
+    def context(self) -> Context | None:
+        return self.bulk.context
 
     @property
     def future(self) -> Any:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from itertools import count
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from .departures import INSTANT
+from .policies import INSTANT
 from .ranked import LazyHeap
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
 __all__ = ("Group", "Turns")
+
+_DEADLINE = attrgetter("deadline")
 
 
 class Group:
@@ -38,13 +41,24 @@ class Group:
         self.queue.select(self)
         self.queue.prune(enough)
 
+    def eldest(self) -> Any:
+        self.queue.select(self)
+        return self.queue.eldest()
+
     def oldest(self) -> float:
         self.queue.select(self)
         return self.queue.oldest()  # type: ignore[no-any-return]
 
+    def first_due(self) -> Any:
+        """Return who has the nearest deadline and no others that share it; it is asked for only where somebody has one."""
+        return min([each for each in self.line if each.place is not None and not each.shared], key=_DEADLINE, default=None)
+
     def nearest(self) -> float:
         """Return the nearest deadline; it is asked for only while there is less than a batch to look through."""
         return min([each.deadline for each in self.line if each.place is not None], default=math.inf)
+
+    def worth(self, count: int) -> float:
+        return count * self.cost / self.admitted
 
 
 class Turns:

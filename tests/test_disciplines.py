@@ -592,7 +592,7 @@ def counted_lines():
 
 
 def make_queue(discipline):
-    tally, costed = Tally(None, "it"), discipline.costed
+    tally, costed = Tally(None), discipline.costed
     return discipline.queue_class(discipline, tally, lambda: None, lambda: QueueFull("full"), costed=costed)
 
 
@@ -640,7 +640,7 @@ def test_with_100_000_waiting_under_many_keys_a_request_costs_few_steps(keys, wi
     async def main():
         queue = make_queue(Keyed(MANY, "evict", within=within))
         limits, deadlines = Limits(64, 1.0, INF), Deadlines(asyncio.get_running_loop(), "it", lambda _: True)
-        rule = KeyedDepartures("it", limits, None, queue, deadlines, Tally(None, "it"), costed=False)
+        rule = KeyedDepartures("it", limits, None, queue, deadlines, Tally(None), costed=False)
         requests = [waiting(queue, key=n % keys) for n in range(MANY)]
         for request in requests:
             queue.put_nowait(request)

@@ -34,6 +34,9 @@ from asyncbatch import (
 )
 from asyncbatch.decorator import Batched
 from asyncbatch.metrics.events import Event
+from asyncbatch.metrics.logging import LoggingObserver
+from asyncbatch.metrics.otel import OpenTelemetryObserver
+from asyncbatch.metrics.prometheus import PrometheusObserver
 
 # The function: a list of items in, as many results out.
 
@@ -143,6 +146,7 @@ def settings(pool: concurrent.futures.Executor) -> None:
     Batcher(async_lengths, executor=InlineExecutor(concurrency=4))
     Batcher(lengths, executor=ProcessExecutor(workers=2, timeout=1.5, retries=1))
     Batcher(lengths, executor=pool)
+    Batcher(lengths, observers=[PrometheusObserver(), OpenTelemetryObserver(), LoggingObserver()])
 
     Batcher(lengths, cost=len, max_batch_cost=4096, oversized="reject")
     Batcher(lengths, oversized="split")  # type: ignore[arg-type]

@@ -1,0 +1,97 @@
+"""Objectives: policies that learn how long batches take, so that callers are answered in time.
+
+A batch is never made smaller to save whoever has waited longest, as that is what lets a queue collapse under overload:
+who cannot be answered in time any more is told so, and the batch stays as large as it can be.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from . import parameters
+from .batchtime import BatchTime
+from .policies import INSTANT
+
+__all__ = ("Aim", "CostObjective", "LatencyObjective")
+
+_KNOWN = 3  # after so many batches what was learnt counts
+_FIRST = 4  # items in the first batches, before anything is known of larger ones
+_GROWTH = 4  # a batch is at most so many times larger than the largest before it: further the line is a guess
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyObjective:
+    """Answer every caller within `seconds` of the call, and as many callers as can be.
+
+    Batches leave as soon as a slot is free. When one leaves, whoever could not be answered in time even so gets
+    `DeadlineExceeded` at once, the one with the least time left first, rather than making all who come after late as
+    well: under twice the load that can be served, as many are served as without any overload. How long a batch takes is
+    learnt, and `quantile` says how many batches of hundred are to stay within what is expected of them: lower it where
+    one batch in ten or more takes far longer than the others.
+
+    The earlier of the objective and a caller's own `timeout=` counts. Of the items of a `map` or `imap`, which is work
+    without a hurry, only its own `timeout=` counts. Those who wait while all slots are busy are told when the next is
+    free, and who is in a batch that takes longer than expected gets the result late; where neither will do, give a
+    `timeout=`. With deadlines of many lengths, use it over `queue=EarliestDeadline()`.
+
+    Raises `TypeError` or `ValueError` for `seconds` that are no number above 0, or a `quantile` not between 0 and 1.
+    """
+
+    seconds: float
+    quantile: float = 0.9
+
+    thrifty: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        parameters.amount("seconds", self.seconds)
+        parameters.fraction("quantile", self.quantile)
+
+
+@dataclass(frozen=True, slots=True)
+class CostObjective(LatencyObjective):
+    """Answer every caller within `seconds` of the call, with as few batches as can be.
+
+    A batch that is not full is held to the last moment at which it is still back in time, going by how long batches have
+    taken. At low load, where `LatencyObjective` runs nearly every item by itself, this makes a fraction of the calls, and
+    callers wait for most of their `seconds`. All else is as for `LatencyObjective`.
+    """
+
+    thrifty: ClassVar[bool] = True
+
+
+class Aim:
+    """The running state of an objective: what it has learnt, and what follows from it. Numbers in, numbers out."""
+
+    def __init__(self, objective: LatencyObjective, *, costed: bool) -> None:
+        self.seconds = objective.seconds
+        self.thrifty = objective.thrifty
+        self.batch_time = BatchTime(objective.quantile)
+        self.known = False
+        self.ceiling = self._first = 0.0 if costed else _FIRST  # the largest load that is not a guess,
+        self.longest = 0.0  # and how long that takes
+        # A timer is whole milliseconds and fires up to two late; of a long time a fiftieth is no loss.
+        self._slack = max(0.001, objective.seconds / 50)
+        self._landed_at = -math.inf
+
+    def landed(self, now: float, load: float, seconds: float) -> None:
+        """Learn from a batch that came back."""
+        batch_time = self.batch_time
+        self._landed_at = now
+        batch_time.observe(load, seconds)
+        self.known = batch_time.batches >= _KNOWN
+        self.ceiling = max(self._first, _GROWTH * batch_time.largest)
+        self.longest = batch_time(self.ceiling)
+
+    def misses(self, now: float, deadline: float, load: float) -> bool:
+        """Tell whether a batch of `load` that leaves `now` comes back after `deadline`."""
+        return self.known and now + self.batch_time(load) > deadline + INSTANT
+
+    def probes(self, now: float) -> bool:
+        """Tell whether a batch has to run whatever is known, as nothing was learnt for so long that it may be wrong."""
+        return now - self._landed_at > self.seconds
+
+    def latest_start(self, deadline: float, load: float) -> float:
+        """Return until when a batch of `load` can wait and still be back by `deadline`; nothing known is no waiting."""
+        return deadline - self.batch_time(load) - self._slack if self.known else -math.inf
