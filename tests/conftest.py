@@ -17,9 +17,10 @@ import pytest
 import uvloop
 
 from asyncbatch.flight import Flight
-from asyncbatch.request import Bulk, DetailedRequest, Portion, Request, SharedRequest, Wish
+from asyncbatch.request import Bulk, DetailedRequest, Portion, Request
 from asyncbatch.house import House
 from asyncbatch.residents import Residents
+from asyncbatch.shared import SharedRequest, Wish
 from asyncbatch.testing import VirtualClockLoop
 
 
