@@ -153,8 +153,7 @@ class Coalesced(Generic[ItemT, ResultT]):
         elif key in found or self._kept(key, found):
             self._hits += 1
         else:
-            shares[key] = self._join(key, item)
-            shares[key].urge(*urgency)
+            shares[key] = self._join(key, item, urgency)
 
     def _kept(self, key: Hashable, found: dict[Hashable, Any]) -> bool:
         if self._cache is None:
@@ -165,18 +164,19 @@ class Coalesced(Generic[ItemT, ResultT]):
             return False
         return True
 
-    def _join(self, key: Hashable, item: Any) -> _Share:
+    def _join(self, key: Hashable, item: Any, urgency: _Urgency) -> _Share:
         # Futures belong to a loop. And a batch function must not wait for what may be aboard its own flight, so what is
         # asked for inside of one is shared only there: the batcher answers it, or says that it would deadlock.
         place = asyncio.get_running_loop(), CURRENT.get(), key
         share = self._under_way.get(place)
         if share is None:
             self._requests += 1
-            share = self._under_way[place] = _Share(place)
+            share = self._under_way[place] = _Share(place, urgency)
             share.task = asyncio.create_task(self._ask(share, key, item))
             share.task.add_done_callback(_retrieve)
         else:
             self._shared += 1
+            share.urge(*urgency)
         share.callers += 1
         return share
 
@@ -234,10 +234,10 @@ class _Share:
     __slots__ = ("_made", "_urgencies", "callers", "place", "task")
     task: asyncio.Task[Any]
 
-    def __init__(self, place: Hashable) -> None:
+    def __init__(self, place: Hashable, urgency: _Urgency) -> None:
         self.place = place
         self.callers = 0
-        self._urgencies: list[_Urgency] = []  # until it is made
+        self._urgencies = [urgency]  # until it is made
         self._made: Callable[[float, float], None] | None = None
 
     def urge(self, priority: float, deadline: float) -> None:

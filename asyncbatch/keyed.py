@@ -62,7 +62,7 @@ class KeyedQueue(IntakeQueue):
 
     def put_nowait(self, request: Any, waits: bool = False) -> None:
         request.key = self._key(request.key, request.item)
-        if self._is_full(request.key):
+        if self._max_per_key < math.inf and self._is_full(request.key):
             self._check()
             self._come_in_full(request, waits)
         else:
