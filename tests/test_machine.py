@@ -38,11 +38,13 @@ from asyncbatch import (
     Batcher,
     ByLength,
     Closed,
+    CostObjective,
     DeadlineExceeded,
     EarliestDeadline,
     Fifo,
     InlineExecutor,
     Keyed,
+    LatencyObjective,
     OutputCountMismatch,
     OutputTypeError,
     Priority,
@@ -77,6 +79,7 @@ class Setup:
     max_batch_size: int
     max_wait: float
     max_batch_cost: float
+    policy: LatencyObjective | None = None
 
     @property
     def keyed(self) -> bool:
@@ -94,6 +97,7 @@ class Setup:
             max_batch_size=self.max_batch_size,
             max_wait=self.max_wait,
             max_batch_cost=self.max_batch_cost,
+            policy=self.policy,
             cost=None if self.max_batch_cost == math.inf and self.discipline is not ByLength else cost_of,
             name="it",
         )
@@ -110,6 +114,7 @@ SETUPS = st.builds(
     max_batch_size=st.integers(1, 4),
     max_wait=st.sampled_from(WAITS),
     max_batch_cost=st.sampled_from([math.inf, math.inf, 3.0]),
+    policy=st.sampled_from([None, None, LatencyObjective(0.02), CostObjective(0.02), CostObjective(2.0)]),
 )
 
 
@@ -370,6 +375,8 @@ class Yard(Workshop):
     def is_order_known(self) -> bool:
         """Not while some who seem to wait were just evicted or told of an interruption; nor who waits for room."""
         has_lobby = self.setup.discipline in (EarliestDeadline, Priority) and self.setup.maxsize < math.inf
+        if self.setup.policy is not None:  # some of those may have been told in this very moment that they are too late
+            return False
         return not has_lobby and not self.interrupted and self.setup.when_full != "evict"
 
     def urgency(self, item: int) -> tuple[float, int, int]:
@@ -377,8 +384,16 @@ class Yard(Workshop):
 
     def urgency_of(self, call: Call) -> tuple[float, int]:
         # By default, one level of priority is as much as a second of waiting.
-        ranks = {Fifo: 0, EarliestDeadline: call.deadline, Priority: call.arrived + call.priority}
+        ranks = {
+            Fifo: 0,
+            EarliestDeadline: min(call.deadline, self.objective(call)),
+            Priority: call.arrived + call.priority,
+        }
         return (ranks.get(self.setup.discipline, 0), call.order or 0)
+
+    def objective(self, call: Call) -> float:
+        """Return when the policy is to have it answered, if it cares."""
+        return math.inf if self.setup.policy is None or call.kind == "map" else call.arrived + self.setup.policy.seconds
 
     def key(self, item: int) -> Any:
         """Return by what its batch is chosen: nothing, unless the queue goes by keys."""
@@ -397,6 +412,7 @@ class Yard(Workshop):
             "full": count >= self.batcher.max_batch_size or len(everybody) >= self.setup.maxsize,
             "cost": self.is_costed() and sum(map(cost_of, waiting)) >= self.batcher.max_batch_cost,
             "wait": self.loop.time() >= oldest + self.batcher.max_wait - INSTANT,
+            "policy": self.setup.policy is not None,  # it may have learnt that now is the time
             "flush": oldest <= self.flushed,
             "deadline": min(call.deadline for call in calls) < math.inf,
             "close": self.closing,
@@ -530,6 +546,12 @@ class Yard(Workshop):
             return "failed"
         if kind is DeadlineExceeded and call.deadline <= self.loop.time() + INSTANT:
             return "expired"
+        if (
+            kind is DeadlineExceeded
+            and self.setup.policy is not None
+            and min(call.deadline, self.objective(call)) < math.inf
+        ):
+            return "expired"  # it could not be answered in time any more
         if kind is QueueFull and (call.kind == "submit" or self.setup.when_full != "wait"):
             return "rejected"
         if kind is Closed and (self.closing or self.interrupted):
@@ -580,12 +602,15 @@ class Yard(Workshop):
         reasons = {
             "full": len(waiting) >= self.batcher.max_batch_size or full,
             "cost": self.is_costed() and sum(map(cost_of, waiting)) >= self.batcher.max_batch_cost,
-            "wait": self.loop.time() >= oldest + self.batcher.max_wait,
+            "wait": self.loop.time() >= oldest + self.longest_wait(),
             "flush": oldest < self.flushed,
             "close": self.closing,
         }
         if due := [reason for reason, holds in reasons.items() if holds]:
             self.complain(f"{waiting} wait at {self.loop.time()}, with a free slot, though due: {due}")
+
+    def longest_wait(self) -> float:
+        return self.batcher.max_wait if self.setup.policy is None else self.setup.policy.seconds
 
     def observe_closers(self) -> None:
         for closer, until in self.closers:
