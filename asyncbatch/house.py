@@ -68,7 +68,7 @@ class House:
         self.timed = False  # whether any request ever had a deadline
         rule = discipline.rule_class or Departures
         self.departures = rule(name, limits, policy, self.queue, self.deadlines, tally, costed=costed)
-        self.flights: set[Flight] = set()
+        self.flights: dict[Flight, None] = {}  # in their order
         self._limits = limits
         self._cost: Any = cost
         self._rejects_oversized = oversized == "reject"

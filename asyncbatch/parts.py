@@ -51,7 +51,7 @@ class Part(Bulk):
         self.whole.fail(error, outcome)
 
     def deliver(self, portion: Portion, outputs: Sequence[Any]) -> None:
-        self.portions.discard(portion)
+        self.portions.pop(portion, None)
         self.pending -= portion.size
         for position, output in zip(self.positions[portion.start : portion.stop], outputs, strict=True):
             self.whole.results[position] = output
@@ -78,5 +78,5 @@ def rearranged(whole: Bulk, positions: Sequence[int]) -> Part:
 def _parts(whole: Bulk, positions: Iterable[tuple[Hashable, Sequence[int]]]) -> list[Part]:
     parts = [Part(whole, key, places) for key, places in positions]
     whole.place = _Parted()
-    whole.portions = set(parts)
+    whole.portions = dict.fromkeys(parts)
     return parts

@@ -165,7 +165,7 @@ class Bulk(PatientRequest):
         self.admitted = self.taken = 0
         self.pending = len(self.item)
         self.results: list[Any] = [None] * self.pending
-        self.portions: set[Any] = set()  # those that fly, or else the parts it came in, see `asyncbatch.parts`
+        self.portions: dict[Any, None] = {}  # those that fly, or else the parts it came in, see `asyncbatch.parts`
 
     @property
     def size(self) -> int:  # type: ignore[override]  # a class constant for single requests, which must stay small
@@ -198,14 +198,14 @@ class Bulk(PatientRequest):
         """Cut the next `size` items off the queued ones."""
         self.taken += size
         portion = Portion(self, self.taken - size, self.taken)
-        self.portions.add(portion)
+        self.portions[portion] = None
         return portion
 
     def leave(self, outcome: str) -> None:
         """Leave every place at once: the lobby, the queue and each flight."""
         for portion in self.portions:
             portion.leave(outcome)
-        self.portions = set()
+        self.portions = {}
         super().leave(outcome)
         self.results = [None] * self.admitted  # `waiting` is none from now on; the results so far are let go
 
@@ -217,7 +217,7 @@ class Bulk(PatientRequest):
     def settle(self, portion: Any, size: int) -> None:
         """Note that `size` more results are there."""
         self.pending -= size
-        self.portions.discard(portion)
+        self.portions.pop(portion, None)
         if not self.pending:
             future, self.place = self.future, None
             self.let_go()

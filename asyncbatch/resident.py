@@ -146,7 +146,7 @@ class Resident:
     def _depart(self, flight: Flight) -> tuple[list[Any], Context]:
         """Return what the function gets, and the context that it runs in."""
         house = self._house
-        house.flights.add(flight)
+        house.flights[flight] = None
         self._flying = flight
         if house.timed:
             flight.watch(house.loop)
@@ -160,7 +160,7 @@ class Resident:
 
     def _arrive(self, flight: Flight, context: Context) -> None:
         house = self._house
-        house.flights.discard(flight)
+        house.flights.pop(flight, None)
         self._flying = None
         seconds = self._stopwatch() - self._began
         house.tally.ended(seconds, flight.size)
