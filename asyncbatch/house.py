@@ -177,6 +177,7 @@ class House:
         self.tally.workers_lost += 1
         if self.observers:
             self.emit(WorkerDied(self.name, reason, exit_code))
+        self.queue.ring_all()  # if it was idle, it is replaced now
 
     def _overflow(self) -> QueueFull:
         waiting = self.queue.qsize()

@@ -65,6 +65,11 @@ class Resident:
                 flight = Flight(house, self._task if slot.cancellable else None)
                 while (doze := self._board(flight)) is not None:
                     await doze
+                    if not slot.available:
+                        break  # its worker was lost, and a new one is not put off until there is a batch for it
+                if doze is not None:
+                    queue.hand_over()  # it may have been woken by an arrival, which need not wait for that
+                    continue
                 if not flight.reason:
                     break
                 items, context = self._depart(flight)

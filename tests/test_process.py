@@ -634,6 +634,24 @@ async def test_one_that_is_killed_while_it_has_nothing_to_do_costs_no_batch():
         assert batcher.statistics().failed == 0
 
 
+async def test_one_that_is_killed_while_it_has_nothing_to_do_is_replaced_before_anybody_calls():
+    lost = asyncio.Event()
+
+    def observe(event):
+        if isinstance(event, WorkerDied):
+            lost.set()
+
+    async with running(perform, ProcessExecutor(), observers=[observe]) as batcher:
+        pid = await outcome(batcher(("pids", 1)))
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            await lost.wait()
+            while not batcher.statistics().workers_ready:
+                await asyncio.sleep(0.01)  # a process starts, in its own time
+        assert await outcome(batcher(("pids", 1))) not in (pid, None)
+        assert batcher.statistics().workers_lost == 1
+
+
 def test_a_lost_worker_is_noticed_though_a_fork_of_it_lives_on(tmp_path):
     # In a script, as that fork has this process's files as well, until it is killed with its group.
     done = script(
