@@ -33,7 +33,10 @@ ROOMS = """
     decorator coalesce sync
     adapters.stepwise adapters.isolated adapters.sizes adapters.arrays adapters
     testing simulate
-    corpus demo __main__
+    terminal corpus demo
+    tune.inputs tune.quality tune.curve tune.profile tune.plan tune.trial
+    tune.words tune.code tune.report tune.chart tune.page tune
+    __main__
 """.split()
 
 # What a room may import that is neither ours nor Python's.
@@ -43,6 +46,8 @@ THIRD_PARTIES = {
     "corpus": {"numpy"},
     "demo": {"numpy", "uvloop"},
     "executors.packing": {"numpy"},
+    "tune.inputs": {"numpy"},
+    "tune.quality": {"numpy"},
 }
 
 # What a room must not know, whatever the order.
@@ -56,6 +61,9 @@ STRANGERS = {
     "ranked": {"time"},
     "intake": {"time"},
     "scatter": {"concurrent"},
+    "tune.curve": {"asyncio", "time"},
+    "tune.words": {"asyncio", "time"},
+    "tune.report": {"asyncio", "time"},
 }
 
 
