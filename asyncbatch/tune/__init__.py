@@ -23,10 +23,10 @@ from asyncbatch.terminal import Bar
 
 from . import inputs, report
 from .chart import MISSING, draw, drawn, has_matplotlib
-from .code import code, where
+from .code import as_code, where
 from .curve import Curve
 from .inputs import BadInput
-from .page import page
+from .page import as_page
 from .plan import Plan, Traffic, design, seen
 from .profile import Profile, measure
 from .trial import compare, live
@@ -79,12 +79,11 @@ class _Tuning:
             plan = self._design(profile.curve)
             self._integrate(plan)
             self._monitor(runner, profile, plan)
-        self._show(report.iterate(profile, plan))
         if options.png and charts:
             draw(plan, options.png)
         if options.html:
             title = f"asyncbatch tune {options.function}"
-            options.html.write_text(page(title, self.sections, drawn(plan) if charts else ""), encoding="utf-8")
+            options.html.write_text(as_page(title, self.sections, drawn(plan) if charts else ""), encoding="utf-8")
 
     def _show(self, section: report.Section) -> None:
         print(report.as_text(section), end="\n\n", flush=True)  # noqa: T201
@@ -142,7 +141,7 @@ class _Tuning:
         return assumed, objective, rate
 
     def _integrate(self, plan: Plan) -> None:
-        write = partial(code, self.options.function, self.function, executor=self.options.executor, slots=plan.slots)
+        write = partial(as_code, self.options.function, self.function, executor=self.options.executor, slots=plan.slots)
         self._show(report.integrate(plan, write(plan.chosen.settings), write(plan.thriftiest.settings)))
 
     def _monitor(self, runner: asyncio.Runner, profile: Profile, plan: Plan) -> None:
@@ -156,6 +155,7 @@ class _Tuning:
             answered = runner.run(live(self._batcher, self.items, times, keywords))
         expected = seen(outcome, rate, times[-1], plan.traffic.objective)
         self._show(report.monitor(rows, self.options.price, expected, answered, plan))
+        self._show(report.iterate(profile, plan, expected, answered))
 
 
 def round_up(seconds: float) -> float:

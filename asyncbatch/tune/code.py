@@ -10,7 +10,7 @@ from asyncbatch.function import is_async
 
 from .plan import Settings
 
-__all__ = ("code", "where")
+__all__ = ("as_code", "where")
 
 _EXECUTORS = {"inline": "InlineExecutor(concurrency={})", "thread": "ThreadExecutor(workers={})"}
 
@@ -20,7 +20,7 @@ def where(function: Callable[..., Any], executor: str | None) -> str:
     return executor or ("inline" if is_async(function) else "thread")
 
 
-def code(
+def as_code(
     named: str, function: Callable[..., Any], settings: Settings, *, executor: str | None = None, slots: int = 1
 ) -> str:
     """Return Python that gives `function`, which is `named` module:name, these settings in so many `slots`."""

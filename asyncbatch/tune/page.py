@@ -7,7 +7,7 @@ from html import escape
 
 from .report import CHART, Code, Part, Section, Table
 
-__all__ = ("page",)
+__all__ = ("as_page",)
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --faint: #d8dde3; --wash: #f3f5f7; --accent: #0a66c2; }
@@ -30,7 +30,7 @@ svg { width: 100%; height: auto; }
 """
 
 
-def page(title: str, sections: Sequence[Section], chart: str = "") -> str:
+def as_page(title: str, sections: Sequence[Section], chart: str = "") -> str:
     """Return the whole page; `chart` is an SVG."""
     body = "\n".join(
         f"<h2>{escape(each.title)}</h2>\n" + "\n".join(_part(part, chart) for part in each.parts) for each in sections

@@ -18,8 +18,9 @@ ENOUGH = 0.99  # of all callers answered in time is what capacity means
 _LOADS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)  # shares of what full batches can do
 _FEW = 4
 _MOST_SLOTS = 64
-_WORTH_A_SLOT = 0.005  # of the callers: with fewer answered in time than that, another slot is of no use
-_SIMULATED = 2000, 6000  # callers, at least and at most
+_WORTH_A_SLOT = 0.01  # of the callers: with fewer answered in time than that, another slot is of no use
+_SIMULATED = 2000, 12000  # callers, at least and at most
+_OBJECTIVES = 30  # so many are simulated one after the other, where that is not too many callers
 _FEWEST = 400  # of fewer nobody can say who are one in a hundred
 _BESIDE = 0.1  # of the rate that was asked for: one so near it would tell the same
 _HALVINGS = 5
@@ -92,13 +93,17 @@ class Traffic:
         return len(self.recorded) / self.recorded[-1]
 
     def times(self, kind: str, rate: float) -> list[float]:
-        """Return times of arrival, enough of them to see several bursts; those recorded are sped up or slowed down."""
+        """Return times of arrival, enough of them for several bursts and for a queue to grow beyond the objective.
+
+        Those that are recorded are sped up or slowed down.
+        """
         least, most = (max(_FEWEST, round(count * self.thorough)) for count in _SIMULATED)
-        count = round(min(max(least, rate * 40 * self.objective), most))
+        count = round(min(max(least, rate * _OBJECTIVES * self.objective), most))
         if kind == "recorded":
             return [each * self.recorded_rate / rate for each in self.recorded[:most]]
         # The length of a burst is a few objectives: shorter ones are no bursts, longer ones another rate.
-        return list(poisson(rate, count) if kind == "Poisson" else bursts(rate, count, period=8 * self.objective))
+        times = list(poisson(rate, count) if kind == "Poisson" else bursts(rate, count, period=8 * self.objective))
+        return [each * count / rate / times[-1] for each in times]  # a few bursts alone have any rate
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,8 @@ def design(
     chosen = thriftiest if priced else quickest
     rates = sorted({rate, *(each for load in _LOADS if abs((each := load * designing.limit) / rate - 1) > _BESIDE)})
     ladder = {settings: designing.under_load(settings, rates) for settings in _rules(options, chosen)}
-    capacity = highest_rate(lambda each: play(chosen.settings, kinds[0], each).goodput, rates)
+    stable = [each for each in rates if each < designing.limit] + [designing.limit]  # beyond it a queue grows, if slowly
+    capacity = highest_rate(lambda each: play(chosen.settings, kinds[0], each).goodput, stable)
     return Plan(traffic, rate, designing.slots, options, chosen, thriftiest, ladder, capacity)
 
 
@@ -246,7 +252,7 @@ def choose(options: Sequence[Option], kind: str, by: str, speed: dict[Settings, 
 
 
 def highest_rate(goodput: Callable[[float], float], rates: Sequence[float]) -> float:
-    """Return the highest of the rising `rates` with `ENOUGH` goodput, searched for between that and the next; 0 if none has."""
+    """Return the highest of the rising `rates` with `ENOUGH` goodput, or one between that and the next; 0 if none has."""
     low, high = 0.0, math.inf
     for rate in rates:
         if goodput(rate) < ENOUGH:

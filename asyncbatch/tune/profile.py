@@ -104,7 +104,7 @@ class _Measuring:
         return self.time() - self.began
 
     async def warm_up(self, sizes: Sequence[int]) -> list[int]:
-        """Run each size once, the smallest first, and items alone to compare with; return the sizes that fit in the time."""
+        """Run each size once, the smallest first, and items alone to compare with; return the sizes there is time for."""
         warm: list[int] = []
         for size in sizes:
             await self._learn_alone(size)

@@ -137,7 +137,7 @@ def _ladder(plan: Plan) -> Iterator[Part]:
 
 
 def _capacity(plan: Plan) -> Iterator[str]:
-    slots, most = "one slot" if plan.slots == 1 else f"{plan.slots} slots", f"{share(ENOUGH)} or more"
+    slots, most = "one slot" if plan.slots == 1 else f"{plan.slots} slots", f"{ENOUGH * 100:g} % or more"
     if plan.capacity:
         can = f"{slots} can take {plan.capacity:,.0f} requests a second and answer {most} in time."
         yield f"With the settings that are recommended {can}"
@@ -155,7 +155,7 @@ def integrate(plan: Plan, chosen: str, thriftiest: str) -> Section:
 
 
 def monitor(rows: Sequence[Row], price: float | None, expected: Play, seen: Live, plan: Plan) -> Section:
-    cost = "Cost" if price is None else f"Cost at ${price:g}/h"
+    cost = "Cost" if price is None else f"Cost at ${price:.2f}/h"
     header = ["Method", "Requests", "Processing time", cost, "Quality"]
     table = [
         [row.method, f"{row.requests:,}", duration(row.seconds), money(row.busy, price), results(row.likeness)]
@@ -178,9 +178,12 @@ def monitor(rows: Sequence[Row], price: float | None, expected: Play, seen: Live
 
 
 _WATCH = (
-    "In service, `statistics()` has the same: `expired` of `submitted` were too late; `mean_batch_size`, `mean_run_time` and "
-    "`busy_seconds` say what batches do and take."
+    "In service, `statistics()` has the same: `expired` of `submitted` were too late; `mean_batch_size`, `mean_run_time` "
+    "and `busy_seconds` say what batches do and take."
 )
+
+
+_SLOWED = 1.25
 
 
 def _change(now: float, before: float) -> str:
@@ -205,9 +208,15 @@ def _expected_and_seen(expected: Play, seen: Live, objective: float) -> Table:
     return Table(["", "Mean", "p99", "In time", "Batches for 1,000", "Work for 1,000"], rows)
 
 
-def iterate(profile: Profile, plan: Plan) -> Section:
+def iterate(profile: Profile, plan: Plan, expected: Play, seen: Live) -> Section:
     curve, largest = profile.curve, profile.curve.largest
     steps = []
+    times = 1000 * seen.busy / max(1, len(seen.latencies)) / expected.busy
+    if times > _SLOWED and 1000 * seen.batches / max(1, len(seen.latencies)) < _SLOWED * expected.batches:
+        steps.append(
+            f"Work took {times:.1f} times as long beside a busy event loop as alone. Give the function a process of its "
+            "own, --executor process, or see what else runs on the machine."
+        )
     if curve.pays and curve.best == largest:
         steps.append(
             f"Batches of {largest} did best and are the largest that were measured: try --max-batch-size {4 * largest}."

@@ -57,7 +57,7 @@ def leaves(settings: Settings) -> str:
 
 def about_time(curve: Curve) -> str:
     line = curve.line
-    off = f"at most {math.ceil(line.off * 100)} % off that" + (f", at {line.size}" if line.off >= _OFF else "")
+    off = f"at most {line.off * 100:.0f} % off that" + (f", at {line.size}" if line.off >= _OFF else "")
     said = [f"A batch takes about {duration(line.fixed)} and {duration(line.each)} an item; the medians are {off}."]
     said += [
         f"From {step.before} to {step.after} items it jumps by {duration(step.seconds)} more than that says."
@@ -65,8 +65,8 @@ def about_time(curve: Curve) -> str:
     ]
     if curve.scatter > _QUIET:
         said.append(
-            f"The times scatter: one batch in ten takes {curve.scatter:.1f} times the median or more. If other programs ran, "
-            "measure again without them."
+            f"The times scatter: one batch in ten takes {curve.scatter:.1f} times the median or more. If other programs "
+            "ran, measure again without them."
         )
     return " ".join(said)
 
@@ -119,7 +119,7 @@ def reason(plan: Plan, settings: Settings) -> str:
     option = next(option for option in plan.options if option.settings == settings)
     play, objective = option.plays[plan.kind], duration(plan.traffic.objective)
     if play.goodput < ENOUGH:
-        return f"Nothing answers {share(ENOUGH)} within {objective}; this comes nearest, with {share(play.goodput)}."
+        return f"Nothing answers {ENOUGH * 100:g} % within {objective}; this comes nearest, with {share(play.goodput)}."
     if isinstance(settings.policy, CostObjective):
         what = f"Batches are held for as long as {objective} allow, which takes the least work"
     elif settings.policy is not None:
