@@ -268,9 +268,9 @@ def test_simulated_times_are_as_far_off_as_measured_ones():
 
 
 def test_the_scatter_of_the_times():
-    assert LINE.scatter == 1
-    assert Curve({1: (1.0,) * 8 + (3.0, 3.0)}).scatter == 3
-    assert Curve({1: (1.0,) * 9 + (3.0,)}).scatter == 1
+    assert LINE.scatter(8) == 1
+    assert Curve({1: (1.0,) * 8 + (3.0, 3.0)}).scatter(1) == 3
+    assert Curve({1: (1.0,) * 9 + (3.0,)}).scatter(1) == 1
 
 
 # Assess.
@@ -453,9 +453,10 @@ def test_what_is_planned_for_latency_is_quick_and_for_a_price_is_thrifty(planned
         min(each.plays[kind].mean for each in planned.options), rel=0.03
     )
     assert isinstance(planned.chosen.settings.policy, LatencyObjective)
-    assert isinstance(planned.thriftiest.settings.policy, CostObjective)
-    assert planned.thriftiest.plays[kind].busy < 0.5 * planned.chosen.plays[kind].busy
-    assert plan.design(LINE, traffic(), 500.0, priced=True).chosen.settings == planned.thriftiest.settings
+    assert isinstance(planned.other.settings.policy, CostObjective)
+    assert planned.other.plays[kind].busy < 0.5 * planned.chosen.plays[kind].busy
+    priced = plan.design(LINE, traffic(), 500.0, priced=True)
+    assert (priced.chosen.settings, priced.other.settings) == (planned.other.settings, planned.chosen.settings)
 
 
 def test_what_cannot_keep_up_is_said_to_grow(planned: Plan):
@@ -598,7 +599,9 @@ def test_what_the_time_is_made_of_is_said():
     assert words.about_time(LINE) == "A batch takes about 10.0 ms and 200 us an item; the medians are at most 0 % off that."
     padded = words.about_time(curve(lambda size: 0.010 + 0.001 * (8 if size <= 8 else 32)))
     assert "From 8 to 12 items it jumps by" in padded
-    assert "The times scatter" in words.about_time(Curve({1: (1.0,) * 8 + (3.0,) * 2}))
+    assert "of the batches of 2 one in ten takes 3.0 times the median" in words.about_time(
+        Curve({1: (1.0,), 2: (1.0,) * 8 + (3.0,) * 2})
+    )
 
 
 @pytest.mark.parametrize(
@@ -662,11 +665,17 @@ def test_what_to_do_next(planned: Plan):
     assert "Work took" not in report.as_text(report.iterate(measured, planned, play(busy=2.0), LIVE))
 
 
+def test_the_other_way_is_told_too(planned: Plan):
+    assert "Or, where the work, which somebody pays for, is what counts:" in report.as_text(sections(planned)[2])
+    priced = plan.design(LINE, traffic(), 500.0, priced=True)
+    assert "Or, where latency is what counts:" in report.as_text(report.integrate(priced, "this", "that"))
+
+
 def test_settings_that_are_late_are_not_praised(planned: Plan):
     late = plan.design(Curve({1: (0.01, 0.01, 0.09), 2: (0.01, 0.01, 0.09)}), traffic(), 20.0)
     assert "Nothing answers 99 % within 50.0 ms; this comes nearest" in words.reason(late, late.chosen.settings)
     assert "100 % in time" in words.reason(planned, planned.chosen.settings)
-    assert "held for as long as 50.0 ms allow" in words.reason(planned, planned.thriftiest.settings)
+    assert "held for as long as 50.0 ms allow" in words.reason(planned, planned.other.settings)
 
 
 class Page(HTMLParser):

@@ -142,7 +142,7 @@ class _Tuning:
 
     def _integrate(self, plan: Plan) -> None:
         write = partial(as_code, self.options.function, self.function, executor=self.options.executor, slots=plan.slots)
-        self._show(report.integrate(plan, write(plan.chosen.settings), write(plan.thriftiest.settings)))
+        self._show(report.integrate(plan, write(plan.chosen.settings), write(plan.other.settings)))
 
     def _monitor(self, runner: asyncio.Runner, profile: Profile, plan: Plan) -> None:
         curve, keywords, seconds = profile.curve, plan.chosen.settings.keywords, self.options.seconds / 4

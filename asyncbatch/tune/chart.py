@@ -58,6 +58,7 @@ def _figure(plan: Plan) -> Any:
         _work(work, plan)
         for panel in (latency, goodput, work):
             panel.axvline(plan.rate, color=_INK, linewidth=0.8, linestyle=":")
+            panel.text(plan.rate, 0.01, " asked for", transform=panel.get_xaxis_transform(), fontsize=8)
             panel.set_xlabel("requests a second")
             panel.set_xlim(left=0)
             panel.grid(color=_INK, alpha=0.12)
@@ -73,6 +74,8 @@ def _latency(panel: Any, plan: Plan) -> None:
         _line(panel, settings.rule, steady, [play.mean * 1000 for play in steady])
         _line(panel, settings.rule, steady, [play.p99 * 1000 for play in steady], linestyle="--", marker="")
     panel.axhline(objective, color=_INK, linewidth=0.8)
+    at_the_right = panel.get_yaxis_transform()
+    panel.text(1, objective, "objective", transform=at_the_right, ha="right", va="bottom", fontsize=8)
     panel.set_ylim(0, 1.6 * objective)
     panel.set_title("latency in ms: mean, and p99 dashed")
 

@@ -46,10 +46,9 @@ class Curve:
     def medians(self) -> dict[int, float]:
         return {size: median(self.samples[size]) for size in sorted(self.samples)}
 
-    @property
-    def scatter(self) -> float:
-        """By how much all but one batch in ten stay below, as a multiple of the median; the middle one of all sizes."""
-        return median(self.within(size) / self.medians[size] for size in self.samples)
+    def scatter(self, size: int) -> float:
+        """Return how many times the median one batch in ten of `size` takes, or more."""
+        return self.within(size) / self.medians[size]
 
     def within(self, size: int) -> float:
         """Return the seconds that nine in ten of the measured batches of `size` stayed within."""

@@ -115,7 +115,7 @@ class Plan:
     slots: int
     options: list[Option]
     chosen: Option
-    thriftiest: Option  #: the one with the fewest seconds of work among those in time
+    other: Option  #: the same if the work counts and not the latency, or the other way round
     ladder: dict[Settings, list[Play]]  #: each rule, with the limit that was chosen, under more and more load
     capacity: float  #: the highest rate with `ENOUGH` in time for the chosen settings, all slots together
 
@@ -200,12 +200,12 @@ def design(
     ]
     speed = {option.settings: curve.rate(option.settings.max_batch_size) for option in options}
     quickest, thriftiest = (choose(options, kinds[0], by, speed) for by in ("mean", "busy"))
-    chosen = thriftiest if priced else quickest
+    chosen, other = (thriftiest, quickest) if priced else (quickest, thriftiest)
     rates = sorted({rate, *(each for load in _LOADS if abs((each := load * designing.limit) / rate - 1) > _BESIDE)})
     ladder = {settings: designing.under_load(settings, rates) for settings in _rules(options, chosen)}
     stable = [each for each in rates if each < designing.limit] + [designing.limit]  # beyond it a queue grows, if slowly
     capacity = highest_rate(lambda each: play(chosen.settings, kinds[0], each).goodput, stable)
-    return Plan(traffic, rate, designing.slots, options, chosen, thriftiest, ladder, capacity)
+    return Plan(traffic, rate, designing.slots, options, chosen, other, ladder, capacity)
 
 
 def seen(outcome: Outcome, rate: float, span: float, objective: float) -> Play:

@@ -147,10 +147,12 @@ def _capacity(plan: Plan) -> Iterator[str]:
         yield f"Those {slots} are processes, replicas or GPUs that do not slow each other down, which was not measured."
 
 
-def integrate(plan: Plan, chosen: str, thriftiest: str) -> Section:
+def integrate(plan: Plan, chosen: str, other: str) -> Section:
     parts: list[Part] = [Code(chosen), reason(plan, plan.chosen.settings)]
-    if plan.thriftiest.settings != plan.chosen.settings and plan.thriftiest.plays[plan.kind].goodput >= ENOUGH:
-        parts += ["Or, where what you pay for is the work:", Code(thriftiest), reason(plan, plan.thriftiest.settings)]
+    quicker = plan.other.plays[plan.kind].mean < plan.chosen.plays[plan.kind].mean
+    counts = "latency" if quicker else "the work, which somebody pays for,"
+    if plan.other.settings != plan.chosen.settings and plan.other.plays[plan.kind].goodput >= ENOUGH:
+        parts += [f"Or, where {counts} is what counts:", Code(other), reason(plan, plan.other.settings)]
     return Section("Integrate", parts)
 
 

@@ -13,7 +13,7 @@ from .profile import Likeness
 from .quality import NEAR, in_words
 
 _OFF = 0.05  # a line that is nearer is right everywhere
-_QUIET = 1.5  # what scatters more is not only the function
+_QUIET = 2.0  # what scatters more is not only the function
 
 __all__ = ("about_pay", "about_results", "about_time", "duration", "leaves", "money", "reason", "results", "share", "three")
 
@@ -63,10 +63,11 @@ def about_time(curve: Curve) -> str:
         f"From {step.before} to {step.after} items it jumps by {duration(step.seconds)} more than that says."
         for step in curve.steps[:2]
     ]
-    if curve.scatter > _QUIET:
+    loudest = max(curve.medians, key=curve.scatter)
+    if curve.scatter(loudest) > _QUIET:
         said.append(
-            f"The times scatter: one batch in ten takes {curve.scatter:.1f} times the median or more. If other programs "
-            "ran, measure again without them."
+            f"The times scatter: of the batches of {loudest} one in ten takes {curve.scatter(loudest):.1f} times the "
+            "median or more. If other programs ran, measure again without them."
         )
     return " ".join(said)
 
