@@ -35,7 +35,7 @@ ROOMS = """
     testing simulate
     terminal corpus demo
     tune.inputs tune.quality tune.curve tune.profile tune.plan tune.trial
-    tune.words tune.code tune.report tune.chart tune.page tune
+    tune.options tune.words tune.code tune.report tune.chart tune.page tune
     __main__
 """.split()
 

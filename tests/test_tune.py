@@ -22,7 +22,7 @@ import tuned
 
 from asyncbatch import CostObjective, LatencyObjective, __main__, tune
 from asyncbatch.testing import RecordingFunction, VirtualClockLoop
-from asyncbatch.tune import chart, code, inputs, page, plan, profile, quality, report, trial, words
+from asyncbatch.tune import chart, code, inputs, options, page, plan, profile, quality, report, trial, words
 from asyncbatch.tune.curve import Curve, Line, Step
 from asyncbatch.tune.inputs import BadInput
 from asyncbatch.tune.plan import Option, Plan, Play, Settings, Traffic
@@ -796,6 +796,28 @@ def test_without_matplotlib_it_says_what_to_install(texts: Path, tmp_path: Path,
     assert "pip install 'asyncbatch[tune]'" in capsys.readouterr().err
     assert not (tmp_path / "chart.png").exists()
     assert Page((tmp_path / "page.html").read_text()).tags["table"] == 7
+
+
+# What is told of it elsewhere.
+
+
+@pytest.mark.parametrize("file", ["README.md", "examples/tuning.md"])
+def test_what_is_said_to_be_printed_was_printed(file: str):
+    root = HERE.parent
+    printed = (root / "bench" / "results" / "tune.txt").read_text(encoding="utf-8").splitlines()
+    text = (root / file).read_text(encoding="utf-8")
+    cuts = re.findall(r"^```text\n(.*?)^```\n", text[text.index("asyncbatch tune model:embed") :], re.M | re.S)
+    cuts = cuts if file.startswith("examples") else cuts[:1]
+    assert cuts
+    assert [line for cut in cuts for line in cut.splitlines() if line not in printed] == []
+
+
+@pytest.mark.parametrize("file", ["README.md", "examples/tuning.md"])
+def test_the_command_that_is_told_is_one(file: str):
+    text = (HERE.parent / file).read_text(encoding="utf-8").replace("\\\n", " ")
+    command = re.search(r"python -m asyncbatch tune (.*)", text)[1].split()
+    chosen = options.parser().parse_args(command)
+    assert (chosen.rate, chosen.objective, chosen.price) == (2000, 0.05, 1.2)
 
 
 def test_all_of_it_for_real(texts: Path, tmp_path: Path):

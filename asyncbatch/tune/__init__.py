@@ -7,14 +7,13 @@ Each step is a module, and each a section of the report.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import math
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 from asyncbatch.batcher import Batcher
@@ -26,6 +25,7 @@ from .chart import MISSING, draw, drawn, has_matplotlib
 from .code import as_code, where
 from .curve import Curve
 from .inputs import BadInput
+from .options import THOROUGH, parser
 from .page import as_page
 from .plan import Plan, Traffic, design, seen
 from .profile import Profile, measure
@@ -34,24 +34,21 @@ from .words import duration
 
 __all__ = ("main", "round_up")
 
-_THOROUGH = 20.0  # who measures for less than so many seconds wants to know soon, and roughly
 _MANY, _FEW = 2000, 8  # requests one by one, at most and at least
-_SIZES = range(2, 65_537)  # a mistyped one shall not fill the memory
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Tune as `arguments` say, print the report, and return the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    command = parser()
+    options = command.parse_args(arguments)
     try:
         function, items = inputs.function(options.function), inputs.items(options.items)
         recorded = inputs.arrivals(options.trace) if options.trace else []
     except BadInput as error:
-        parser.error(str(error))
+        command.error(str(error))
     for file in filter(None, (options.html, options.png)):
         if not file.parent.is_dir():
-            parser.error(f"there is no folder {str(file.parent)!r} to write {file.name} to")
+            command.error(f"there is no folder {str(file.parent)!r} to write {file.name} to")
     try:
         _Tuning(function, items, recorded, options).run()
     except BadInput as error:
@@ -64,7 +61,7 @@ class _Tuning:
     """The steps, one after the other; each shows its section as soon as it has it."""
 
     def __init__(
-        self, function: Callable[..., Any], items: Sequence[Any], recorded: Sequence[float], options: argparse.Namespace
+        self, function: Callable[..., Any], items: Sequence[Any], recorded: Sequence[float], options: Namespace
     ) -> None:
         self.function, self.items, self.recorded, self.options = function, items, recorded, options
         self.sections: list[report.Section] = []
@@ -119,7 +116,7 @@ class _Tuning:
                 f"write for example --objective {round_up(3 * curve(1)) * 1000:g}ms"
             )
         with Bar("Simulating") as bar:
-            traffic = Traffic(objective, self.recorded, thorough=min(1.0, self.options.seconds / _THOROUGH))
+            traffic = Traffic(objective, self.recorded, thorough=min(1.0, self.options.seconds / THOROUGH))
             priced = self.options.price is not None
             plan = design(curve, traffic, rate, priced=priced, progress=bar.advance)
         self._show(report.design(plan, assumed))
@@ -162,63 +159,3 @@ def round_up(seconds: float) -> float:
     """Return the next time above that is 1, 2 or 5 of some unit."""
     unit = 10.0 ** math.floor(math.log10(seconds))
     return next(each * unit for each in (1, 2, 5, 10) if each * unit >= seconds * (1 - 1e-9))
-
-
-# What can be set.
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m asyncbatch tune",
-        usage="%(prog)s module:function --items FILE [options]",
-        description="Run your function in batches of many sizes, simulate asyncbatch with the times it took, and say which "
-        "settings suit: what batching gains, the code to copy, and how much traffic it can take.",
-        epilog="It takes about twice --seconds, and half a minute of simulating.",
-    )
-    add = parser.add_argument
-    add(
-        "function", metavar="module:function", help="of a list of items, sync or async, or a class of such; found from here"
-    )
-    add(
-        "--items",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="some real items: a list in .json, a line each in .jsonl, rows of .npy, or else lines of text",
-    )
-    add("--objective", type=_duration, metavar="TIME", help="to answer within, as 50ms or 1.5s (default: 3 batches)")
-    traffic = parser.add_mutually_exclusive_group()
-    traffic.add_argument("--rate", type=_number, metavar="N", help="requests a second (default: half of what can be done)")
-    traffic.add_argument(
-        "--trace", type=Path, metavar="FILE", help="when requests came, in seconds, in a file as for --items"
-    )
-    add("--max-batch-size", type=_size, default=64, metavar="N", help="the largest batch to try (default: %(default)s)")
-    add("--executor", choices=("thread", "process", "inline"), help="(default: inline for async, else thread)")
-    add("--seconds", type=_number, default=_THOROUGH, metavar="S", help="to measure for (default: %(default)g)")
-    add("--price", type=_number, metavar="$", help="of an hour of work; then the settings with the least work are chosen")
-    add("--html", type=Path, metavar="FILE", help="write the report there, with a chart")
-    add("--png", type=Path, metavar="FILE", help="draw the chart there")
-    return parser
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if 0 < number < math.inf:
-        return number
-    raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
-
-
-def _duration(text: str) -> float:
-    unit = next((each for each in _UNITS if text.endswith(each)), None)
-    if unit is None:
-        raise argparse.ArgumentTypeError(f"must be a time with its unit, as 50ms or 1.5s, not {text!r}")
-    return _number(text.removesuffix(unit).strip()) * _UNITS[unit]
-
-
-def _size(text: str) -> int:
-    if text.isdecimal() and int(text) in _SIZES:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"must be a whole number from {_SIZES[0]} to {_SIZES[-1]}, not {text!r}")
