@@ -37,7 +37,10 @@ def parser() -> argparse.ArgumentParser:
     traffic = parser.add_mutually_exclusive_group()
     traffic.add_argument("--rate", type=_number, metavar="N", help="requests a second (default: half of what can be done)")
     traffic.add_argument(
-        "--trace", type=Path, metavar="FILE", help="when requests came, in seconds, in a file as for --items"
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="when requests came, in seconds, in a file as for --items; the first 12,000 count",
     )
     add("--max-batch-size", type=_size, default=64, metavar="N", help="the largest batch to try (default: %(default)s)")
     add("--executor", choices=("thread", "process", "inline"), help="(default: inline for async, else thread)")

@@ -148,17 +148,17 @@ class _Design:
 
     def settle_slots(self, rate: float) -> None:
         """Take as many slots as it needs to answer in time, or as many as help."""
-        largest, objective = self.curve.sizes[-1], LatencyObjective(self.traffic.objective)
-        widest = Settings("at once", largest), Settings("latency objective", largest, policy=objective)
-        self.slots, before = min(max(1, math.ceil(rate / self.limit)), _MOST_SLOTS), -math.inf
-        while self.slots <= _MOST_SLOTS:
-            in_time = max(self.play(settings, self.traffic.kinds[0], rate).goodput for settings in widest)
-            if in_time < before + _WORTH_A_SLOT:
-                self.slots -= 1
-                return
-            if in_time >= ENOUGH:
+        self.slots, before = min(math.ceil(rate / self.limit), _MOST_SLOTS), -math.inf
+        while (in_time := self._at_best(rate)) >= before + _WORTH_A_SLOT:
+            if in_time >= ENOUGH or self.slots == _MOST_SLOTS:
                 return
             self.slots, before = self.slots + 1, in_time
+        self.slots -= 1
+
+    def _at_best(self, rate: float) -> float:
+        largest, objective = self.curve.sizes[-1], LatencyObjective(self.traffic.objective)
+        widest = Settings("at once", largest), Settings("latency objective", largest, policy=objective)
+        return max(self.play(settings, self.traffic.kinds[0], rate).goodput for settings in widest)
 
     def candidates(self, rate: float) -> list[Settings]:
         """Return one by one, a fixed wait, and each rule with each size that is fast enough, at most the largest few."""

@@ -216,8 +216,8 @@ def iterate(profile: Profile, plan: Plan, expected: Play, seen: Live) -> Section
     times = 1000 * seen.busy / max(1, len(seen.latencies)) / expected.busy
     if times > _SLOWED and 1000 * seen.batches / max(1, len(seen.latencies)) < _SLOWED * expected.batches:
         steps.append(
-            f"Work took {times:.1f} times as long beside a busy event loop as alone. Give the function a process of its "
-            "own, --executor process, or see what else runs on the machine."
+            f"Work took {times:.1f} times as long beside a busy event loop as alone. See what else runs on the machine; a "
+            "sync function can have a process of its own, --executor process."
         )
     if curve.pays and curve.best == largest:
         steps.append(

@@ -126,8 +126,8 @@ def reason(plan: Plan, settings: Settings) -> str:
     elif settings.policy is not None:
         what = f"Batches leave at once, and who could not be answered within {objective} is told so at once"
     elif settings.max_wait:
-        what = f"A wait of {duration(settings.max_wait)} lets batches fill, which has the lowest mean latency"
+        what = f"A wait of {duration(settings.max_wait)} lets batches fill, the quickest of what stands bursts best"
     else:
-        what = "Batches leave at once, which has the lowest mean latency"
+        what = "Batches leave at once, the quickest of what stands bursts best"
     figures = f"mean {duration(play.mean)}, {duration(play.busy)} of work for 1,000 requests"
     return f"{what}: {share(play.goodput)} in time, {figures}."
