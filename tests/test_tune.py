@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import tuned
 
-from asyncbatch import CostObjective, LatencyObjective, __main__, tune
+from asyncbatch import Batcher, CostObjective, Fifo, LatencyObjective, __main__, tune
 from asyncbatch.testing import RecordingFunction, VirtualClockLoop
 from asyncbatch.tune import chart, code, inputs, options, page, plan, profile, quality, report, trial, words
 from asyncbatch.tune.curve import Curve, Line, Step
@@ -447,6 +447,10 @@ def test_a_plan_has_every_rule_that_makes_sense(planned: Plan):
     assert all(set(each.plays) == {"Poisson", "bursts"} for each in planned.options)
 
 
+def test_limits_that_are_too_slow_for_the_rate_are_not_tried():
+    assert {each.settings.max_batch_size for each in plan.design(LINE, traffic(), 2500.0).options} == {1, 64}
+
+
 def test_what_is_planned_for_latency_is_quick_and_for_a_price_is_thrifty(planned: Plan):
     kind = planned.kind
     assert planned.chosen.plays[kind].mean == pytest.approx(
@@ -510,6 +514,36 @@ def test_callers_come_at_the_rate_that_was_asked_for():
         assert len(times) / times[-1] == pytest.approx(3000)
     assert len(Traffic(0.05).times("Poisson", 10.0)) == 2000
     assert len(Traffic(0.05).times("Poisson", 1e6)) == 12_000
+
+
+# Monitor.
+
+
+def virtually(coroutine):
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        return runner.run(coroutine)
+
+
+def test_all_items_are_answered_one_by_one_and_in_batches():
+    def rounded(items):
+        return [item if len(items) == 1 else item + 1e-6 for item in items]
+
+    function = RecordingFunction(seconds=0.01)
+    one_by_one, batched = virtually(trial.compare(partial(Batcher, function), [1.0] * 10, {"max_batch_size": 4}))
+    assert one_by_one == trial.Row("One by one", 10, pytest.approx(0.1), pytest.approx(0.1), 10, Likeness(10))
+    assert batched == trial.Row("asyncbatch", 10, pytest.approx(0.03), pytest.approx(0.03), 3, Likeness(10))
+    unlike = partial(Batcher, RecordingFunction(script=[rounded] * 99))
+    one_by_one, batched = virtually(trial.compare(unlike, [1.0] * 8, {"max_batch_size": 4}))
+    assert (one_by_one.likeness, batched.likeness) == (Likeness(8), Likeness(8, 8, pytest.approx(1e-6)))
+
+
+def test_callers_come_when_they_are_to():
+    function = RecordingFunction(seconds=0.01)
+    make = partial(Batcher, function, queue=Fifo(1, "reject"))
+    seen = virtually(trial.live(make, ["a", "b"], [0.0, 0.5, 0.5, 0.505, 0.506], {"max_batch_size": 1}))
+    assert function.batches == [["a"], ["b"], ["b"]]
+    assert function.times == [0.0, 0.5, pytest.approx(0.51)]
+    assert seen == trial.Live([pytest.approx(0.01), pytest.approx(0.01), pytest.approx(0.015)], 5, 3, pytest.approx(0.03))
 
 
 # Integrate.
@@ -714,6 +748,12 @@ def test_the_page_loads_nothing_and_is_well_formed(planned: Plan):
     assert text.count("class=chosen") == 1
     assert "prefers-color-scheme: dark" in text
     assert "currentColor" in text
+
+
+def test_what_is_on_the_page_is_text():
+    cells = report.Section("<a>", ["<b>", report.Table(["<c>"], [["<d>"]]), report.Code("<e>")])
+    text = page.as_page("<f>", [cells])
+    assert [each for each in "abcdef" if f"&lt;{each}&gt;" not in text or f"<{each}>" in text] == []
 
 
 def test_without_a_chart_the_page_has_the_rest(planned: Plan):
