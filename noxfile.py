@@ -39,7 +39,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package; versions that are not found are skipped, and said so."""
+    """Run the tests against the installed package; versions that are not found are skipped, and said so.
+
+    One starts Debian's prometheus, where that is installed, on a free port of this machine, with a folder of its own.
+    """
     session.install(".", *group("test"))
     session.run("python", "-P", "-X", "dev", "-m", "pytest", *session.posargs)
 
@@ -61,8 +64,8 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run every example."""
-    session.install(".", *group("test"))
+    """Run every example; the page of the web service is looked at with Debian's chromium, where that is installed."""
+    session.install(".", *group("test"), *group("web"))
     session.run("python", "-m", "pytest", "examples", *session.posargs)
 
 
@@ -71,3 +74,19 @@ def bench(session: nox.Session) -> None:
     """Measure; each peer is installed from the registry into an environment of its own."""
     session.install(".", *group("bench"))
     session.run("python", "bench/overhead.py", *session.posargs)
+
+
+@nox.session
+def trips(session: nox.Session) -> None:
+    """Measure what the trip of a batch to a worker and back costs; what is compared is installed as for `bench`."""
+    session.run("python", "bench/executors.py", *session.posargs)
+
+
+@nox.session
+def tune(session: nox.Session) -> None:
+    """Run the worked example of `tune`, as examples/tuning.md tells it; options that come last count."""
+    session.install(".[tune]")
+    session.chdir("examples/tuning")
+    asked = ("--rate", "2000", "--objective", "50ms", "--price", "1.20")
+    command = ("python", "-m", "asyncbatch", "tune", "model:embed", "--items", "../../README.md", *asked)
+    session.run(*command, *session.posargs, env={"OPENBLAS_NUM_THREADS": "1"})

@@ -4,20 +4,22 @@
 
 General layout, in the order of imports; a room knows only those above it.
     errors, parameters, function        what can go wrong, what a setting and a function may be
-    request, deadlines                  what travels, and by when it must be answered
+    request, shared, deadlines          what travels, and by when it must be answered
+    metrics                             what a batcher says of itself
     scatter, flight                     who gets what came of a batch, and one batch on its way
-    doorbell, lobby, discipline, intake where requests wait
-    ranked, queues                      and which goes next
+    doorbell, lobby, order, discipline  where requests wait
+    intake, ranked, queues              and which goes next
     policies, batchtime, objectives     when a batch is to leave
     returning, departures               and when it does
-    parts, turns, keyed                 the same where each key has a queue of its own
+    parts, lobbies, turns, keyed, keys  the same where each key has a queue of its own
+    lengths                             and where those that are alike go together
     executors                           where a batch runs
     house, resident, residents          the coroutines that fly it, and what they share
     lifetime, controls, imap, batcher   what users hold
     decorator, coalesce, sync           and in front of it
     adapters                            what wraps the function, and runs where it runs
     testing, simulate                   the same with a clock that jumps
-    terminal, corpus, demo, tune        what `python -m asyncbatch` runs
+    terminal, corpus, demo, top, tune   what `python -m asyncbatch` runs
 """
 
 from importlib import import_module
@@ -32,6 +34,7 @@ from .errors import (
     Closed,
     DeadlineExceeded,
     FunctionFailed,
+    ItemTooLarge,
     NotRunning,
     OutputCountMismatch,
     OutputTypeError,
@@ -41,7 +44,8 @@ from .errors import (
 )
 from .executors import FuturesExecutor, InlineExecutor, ProcessExecutor, ThreadExecutor
 from .imap import Progress
-from .keyed import Keyed
+from .keys import Keyed
+from .lengths import ByLength
 from .metrics.statistics import Statistics
 from .objectives import CostObjective, LatencyObjective
 from .policies import Outlook
@@ -63,6 +67,7 @@ __all__ = (
     "AllowedSizes",
     "AsyncBatchError",
     "Batcher",
+    "ByLength",
     "Closed",
     "Coalesced",
     "CostObjective",
@@ -73,6 +78,7 @@ __all__ = (
     "FuturesExecutor",
     "InlineExecutor",
     "Isolated",
+    "ItemTooLarge",
     "Keyed",
     "LatencyObjective",
     "NotRunning",

@@ -17,6 +17,7 @@ __all__ = ("main",)
 COMMANDS = {
     "demo": "search the standard library's docstrings one query at a time and in batches, and compare",
     "tune": "measure your function, and find the settings that suit it",
+    "top": "show what the batchers of a running program do, live",
 }
 
 # What a shell reports of a program that was ended by the signal for Ctrl-C, or for a pipe that nobody reads any more.

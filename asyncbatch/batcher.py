@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, Callable, Hashable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Hashable, Iterable
 from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
@@ -18,18 +18,17 @@ from .errors import NotRunning
 from .executors import Executor, resolve
 from .flight import CURRENT
 from .function import BatchClass, BatchFunction, ItemT, ResultT, name_of
+from .metrics.events import Observer, curious
 from .objectives import LatencyObjective
 from .policies import Limits, Policy
-from .queues import Fifo
+from .queues import resolve as resolve_queue
 from .request import Bulk, DetailedRequest, PatientRequest, Request
 from .residents import Residents
 
 if TYPE_CHECKING:
     import concurrent.futures
-    from collections.abc import AsyncGenerator
 
     from .keywords import Details, Reading
-    from .metrics.events import Observer
 
 __all__ = ("Batcher",)
 
@@ -44,8 +43,9 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
     a class that is built once in each worker and then called. Enter the batcher with `async with`, in the event loop
     that it is to serve; leaving the block answers all who wait, then closes. All times are seconds.
 
-    - `max_batch_size` bounds the items in a batch; `max_batch_cost` the sum of `cost(item)` over them, where an item that
-      costs more runs alone. Without `cost` each costs 1.
+    - `max_batch_size` bounds the items in a batch; `max_batch_cost` the sum of `cost(item)` over them, the padding included
+      with `queue=ByLength()`. An `oversized` item, which alone costs more, runs alone or is rejected. Without `cost` each
+      costs 1.
     - `max_wait` is how long the oldest request may wait for a batch to fill, counted from its arrival, while a slot is
       free: 0 never waits, `math.inf` waits for a full batch or a `flush`. These three can be set at any time.
     - `policy` decides in place of `max_wait`: `LatencyObjective(seconds)`, `CostObjective(seconds)`, or one of your own,
@@ -65,6 +65,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         max_wait: float = 0.0,
         max_batch_cost: float = _INF,
         cost: Callable[[ItemT], float] | None = None,
+        oversized: Literal["alone", "reject"] = "alone",
         policy: Policy | LatencyObjective | None = None,
         queue: Discipline | None = None,
         executor: str | Executor | concurrent.futures.Executor | None = None,
@@ -73,15 +74,16 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
     ) -> None:
         super().__init__(Limits(max_batch_size, max_wait, max_batch_cost))
         parameters.callables(function=function, cost=cost, policy=None if isinstance(policy, LatencyObjective) else policy)
-        self._function = function
-        self._cost, self._policy = cost, policy
-        self._discipline = Fifo() if queue is None else parameters.instance("queue", queue, Fifo, "Fifo(maxsize=1024)")
+        self._function, self._cost = function, cost
+        parameters.choice("oversized", oversized, "alone", "reject")
+        observers = parameters.observers(observers)
+        self._settings = {"policy": policy, "cost": cost, "oversized": oversized, "observers": observers}
+        self._discipline = resolve_queue(queue, costed=cost is not None)
         self._executor = resolve(executor, function)
         self.name = name_of(function) if name is None else parameters.instance("name", name, str, "'embed'")
-        self._observers = parameters.observers(observers)
         self._waits = self._discipline.when_full == "wait"
         self._scoped = self._discipline.uses_deadlines or getattr(policy, "uses_deadlines", False)
-        self._unusual = self._cost is not None or self._scoped or self._discipline.detailed  # it takes the longer way
+        self._unusual = self._cost is not None or self._scoped or self._discipline.detailed or curious(observers)
         self._future: Callable[[], asyncio.Future[Any]]
 
     def _make_residents(self) -> Residents:
@@ -91,9 +93,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             self._executor.capacity,
             partial(self._executor.open, self._function, self.name),
             discipline=self._discipline,
-            policy=self._policy,
-            costed=self._cost is not None,
-            observers=self._observers,
+            **self._settings,
         )
         house = residents.house
         self._queue, self._flights = house.queue, house.flights
@@ -113,11 +113,11 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         that use them.
 
         Raises what the function raised for this item or its batch, as an object of the caller's own; `DeadlineExceeded`
-        when the time is up; `QueueFull` if the queue was told to reject or evict; `Closed` when the batcher closes first
-        or is closed; `NotRunning` from the wrong loop or thread, or before it was entered; `WouldDeadlock` when the
+        when the time is up; `QueueFull` or `ItemTooLarge` when it is rejected or evicted; `Closed` when the batcher closes
+        first or is closed; `NotRunning` from the wrong loop or thread, or before it was entered; `WouldDeadlock` when the
         batcher's own function calls it and no slot is left. An item whose caller is cancelled may have run already.
         """
-        # What every request costs stands in these lines, spelled out: a call to a helper is a tenth of the whole.
+        # What every request costs is spelled out: a call to a helper is a tenth of the whole.
         if get_ident() != self._thread or timeout is not _INF or priority is not _ZERO or key is not None or self._unusual:
             future, request = self._enter(item, self._waits, timeout, priority, key)
         else:
@@ -168,8 +168,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         return future
 
     def _hand_out(self, future: asyncio.Future[Any], request: Request) -> asyncio.Future[Any]:
-        # The future is handed out and may be cancelled by whoever holds it, a task that awaits it for one. It tells nobody
-        # but by a callback a pass later, so its method is covered up; a subclass would be awaited the slow way by tasks.
+        # Whoever holds the future may cancel it, a task that awaits it for one. It tells of that by a callback only, a pass
+        # later, so its method is covered up; a subclass would be awaited the slow way by tasks.
         future.cancel = request.cancel  # type: ignore[method-assign]
         self._queue.handed_out = True
         return future
@@ -183,12 +183,12 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             self._refuse_misplaced()
         now = self._time()
         details = self._details(now, timeout, priority, key)
-        cost = 1.0 if self._cost is None else parameters.cost(self.name, self._cost(item))
+        (cost,) = (1.0,) if self._cost is None else self._house.prices([item])
         future = self._future()
         request = kind(item, future, now, self._queue, cost=cost, **details)
         self._queue.put_nowait(request, waits)
-        if request.deadline < _INF:
-            self._house.watch(request)
+        if request.deadline < _INF or request.context is not None:
+            self._house.receive(request)
         return future, request
 
     def _details(self, now: float, timeout: float, priority: float, key: Hashable) -> dict[str, Any]:
@@ -201,6 +201,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             "scoped": scope < deadline,
             "priority": parameters.number("priority", priority),
             "key": key,
+            "told": self._house.told,
         }
 
     # Many items.
@@ -238,12 +239,12 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         details = self._details(now, timeout, priority, key)
         if not items:
             return items
-        costs = None if self._cost is None else [parameters.cost(self.name, self._cost(item)) for item in items]
+        costs = None if self._cost is None else self._house.prices(items)
         future = self._future()
         bulk = Bulk(items, future, now, None, cost=0.0, costs=costs, return_exceptions=return_exceptions, **details)
         self._queue.put_bulk(bulk)
-        if bulk.deadline < _INF:
-            self._house.watch(bulk)
+        if bulk.deadline < _INF or bulk.context is not None:
+            self._house.receive(bulk)
         try:
             return await future  # type: ignore[no-any-return]
         except BaseException:
@@ -284,8 +285,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         """
         if get_ident() != self._thread:
             raise self._refusal()
-        if read_ahead is None:
-            read_ahead = 2 * self._limits.max_batch_size * self._house.capacity
+        ahead = 2 * self._limits.max_batch_size * self._house.capacity if read_ahead is None else read_ahead
 
         def submit(item: ItemT, waits: bool) -> asyncio.Future[ResultT]:
             return self._hand_out(*self._enter(item, waits or self._waits, timeout, priority, key, PatientRequest))
@@ -294,7 +294,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             source,
             submit,
             ordered=ordered,
-            read_ahead=parameters.count("read_ahead", read_ahead),
+            read_ahead=parameters.count("read_ahead", ahead),
             return_exceptions=return_exceptions,
             on_progress=on_progress,
         )

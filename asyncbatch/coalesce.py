@@ -7,7 +7,8 @@ import contextlib
 import math
 from collections.abc import Callable, Hashable, Iterable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Self, overload
+from functools import partial
+from typing import Any, Generic, Literal, Self, TypeAlias, overload
 
 from . import parameters
 from .batcher import Batcher
@@ -16,10 +17,13 @@ from .errors import Closed, DeadlineExceeded, FunctionFailed
 from .flight import CURRENT
 from .function import ItemT, ResultT, name_of
 from .scatter import own_copy
+from .shared import SharedRequest
 
 __all__ = ("Coalesced", "CoalescedStatistics")
 
 _INF = math.inf
+_Urgency: TypeAlias = tuple[float, float]
+"""A priority, and the time by which there is to be an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,9 @@ class Coalesced(Generic[ItemT, ResultT]):
     """Stands in front of a batcher, or a batched function: items that are equal and under way share one request.
 
     `key` gives what of an item counts, a hashable; by default the item itself. Each caller keeps its own cancellation and
-    `timeout`: one that leaves hurts no other, and when all have left the request is cancelled. The request itself has the
-    `priority` of the caller who made it, and no deadline, as it may come to serve others: what a batch waits for and which
-    request goes first does not depend on a `timeout` here.
+    `timeout`: one that leaves hurts no other, and when all have left the request is cancelled. While it waits, it is
+    as urgent as the most urgent of all who joined it: it has the least `priority` and the nearest deadline, where the queue
+    goes by those, and a batch leaves early for each deadline; but it expires for none of them while another caller waits.
 
     `cache` is any mutable mapping: a dict, one of cachetools, ...; it holds results by the `key` of their items, `None` as
     any other. Errors are never kept, nor is a result that the cache finds too large (`ValueError`). All who share a result,
@@ -92,12 +96,13 @@ class Coalesced(Generic[ItemT, ResultT]):
         Each distinct item is a request of its own, which other callers can join.
         """
         timeout = parameters.seconds("timeout", timeout)
+        urgency = parameters.number("priority", priority), asyncio.get_running_loop().time() + timeout
         keyed = [(self._key_of(item), item) for item in items]
         found: dict[Hashable, Any] = {}
         shares: dict[Hashable, _Share] = {}
         try:
             for key, item in keyed:
-                self._look_up(key, item, priority, found, shares)
+                self._look_up(key, item, urgency, found, shares)
             await self._answers(list(shares.values()), timeout, early=not return_exceptions)
             return [found[key] if key in found else self._outcome(shares[key]) for key, _ in keyed]
         finally:
@@ -140,7 +145,7 @@ class Coalesced(Generic[ItemT, ResultT]):
         return key
 
     def _look_up(
-        self, key: Hashable, item: Any, priority: float, found: dict[Hashable, Any], shares: dict[Hashable, _Share]
+        self, key: Hashable, item: Any, urgency: _Urgency, found: dict[Hashable, Any], shares: dict[Hashable, _Share]
     ) -> None:
         """Put the result for `key` into `found` if it is in the cache, else a request for it into `shares`."""
         if key in shares:
@@ -148,7 +153,7 @@ class Coalesced(Generic[ItemT, ResultT]):
         elif key in found or self._kept(key, found):
             self._hits += 1
         else:
-            shares[key] = self._join(key, item, priority)
+            shares[key] = self._join(key, item, urgency)
 
     def _kept(self, key: Hashable, found: dict[Hashable, Any]) -> bool:
         if self._cache is None:
@@ -159,24 +164,25 @@ class Coalesced(Generic[ItemT, ResultT]):
             return False
         return True
 
-    def _join(self, key: Hashable, item: Any, priority: float) -> _Share:
+    def _join(self, key: Hashable, item: Any, urgency: _Urgency) -> _Share:
         # Futures belong to a loop. And a batch function must not wait for what may be aboard its own flight, so what is
         # asked for inside of one is shared only there: the batcher answers it, or says that it would deadlock.
         place = asyncio.get_running_loop(), CURRENT.get(), key
         share = self._under_way.get(place)
         if share is None:
             self._requests += 1
-            share = self._under_way[place] = _Share(place)
-            share.task = asyncio.create_task(self._ask(share, key, item, priority))
+            share = self._under_way[place] = _Share(place, urgency)
+            share.task = asyncio.create_task(self._ask(share, key, item))
             share.task.add_done_callback(_retrieve)
         else:
             self._shared += 1
+            share.urge(*urgency)
         share.callers += 1
         return share
 
-    async def _ask(self, share: _Share, key: Hashable, item: Any, priority: float) -> ResultT:
+    async def _ask(self, share: _Share, key: Hashable, item: Any) -> ResultT:
         try:
-            result = await self.batcher(item, priority=priority)
+            result: ResultT = await share.answer(self.batcher, item)
             if self._cache is not None:
                 with contextlib.suppress(ValueError):  # what those of cachetools say to a result that is too large
                     self._cache[key] = result
@@ -223,14 +229,38 @@ class Coalesced(Generic[ItemT, ResultT]):
 
 
 class _Share:
-    """One request that is under way, and how many callers wait for it."""
+    """One request that is under way, how many callers wait for it, and how urgent it is to those who ever did."""
 
-    __slots__ = ("callers", "place", "task")
+    __slots__ = ("_made", "_urgencies", "callers", "place", "task")
     task: asyncio.Task[Any]
 
-    def __init__(self, place: Hashable) -> None:
+    def __init__(self, place: Hashable, urgency: _Urgency) -> None:
         self.place = place
         self.callers = 0
+        self._urgencies = [urgency]  # until it is made
+        self._made: Callable[[float, float], None] | None = None
+
+    def urge(self, priority: float, deadline: float) -> None:
+        """Let it go as early as one more caller needs it."""
+        if self._made is None:
+            self._urgencies.append((priority, deadline))
+        else:
+            self._made(priority, deadline)
+
+    async def answer(self, batcher: Any, item: Any) -> Any:
+        """Make the request, and return its result."""
+        if isinstance(batcher, Batched):
+            batcher = batcher._batcher()  # noqa: SLF001  # it is one of ours
+        least = min(priority for priority, _ in self._urgencies)
+        future, request = batcher._enter(item, batcher._waits, _INF, least, None, SharedRequest)  # noqa: SLF001
+        self._made = partial(batcher._house.urge, request)  # noqa: SLF001
+        for urgency in self._urgencies:
+            self._made(*urgency)
+        try:
+            return await future
+        except BaseException:
+            request.leave("cancelled")
+            raise
 
     @property
     def failed(self) -> bool:

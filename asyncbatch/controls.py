@@ -35,7 +35,7 @@ class Controls(Lifetime):
         """
         if self._state == "new":
             raise self._refusal()
-        return self._house.statistics()
+        return self._residents.statistics()
 
     async def resize(self, capacity: int) -> None:
         """Let `capacity` batches run at once: that many workers, threads or concurrent calls.

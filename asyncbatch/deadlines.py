@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .request import Passenger
+    from .shared import Wish
 
 __all__ = ("Deadlines",)
 
@@ -34,13 +35,13 @@ class Deadlines:
         self._loop = loop
         self._name = name
         self._moved_on = moved_on
-        self._heap: list[tuple[float, int, Passenger]] = []
+        self._heap: list[tuple[float, int, Passenger | Wish]] = []
         self._order = count()
         self._due = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._rebuild_at = _SLACK
 
-    def watch(self, request: Passenger) -> None:
+    def watch(self, request: Passenger | Wish) -> None:
         heapq.heappush(self._heap, (request.deadline, next(self._order), request))
         if len(self._heap) >= self._rebuild_at:
             self._rebuild()
@@ -54,8 +55,8 @@ class Deadlines:
         return self._heap[0][0] if self._heap else math.inf
 
     def first(self) -> Any:
-        """Return the request with the nearest deadline; there is one if `nearest` says so."""
-        return self._heap[0][2]
+        """Return what has the nearest deadline, None if nothing has one."""
+        return self._heap[0][2] if self.nearest() < math.inf else None
 
     def clear(self) -> None:
         """Forget all, and disarm."""

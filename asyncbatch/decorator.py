@@ -168,6 +168,9 @@ class _Method(functools.partial[Any]):
     def __call__(self, items: list[Any]) -> Any:
         return self.func(self.args[0](), items)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial, (self.func, self.args[0]())  # where the function runs nobody else holds the instance
+
 
 class BatchedMethod(Protocol[ItemT, ResultT]):
     """What a batched method is to its class; on an instance it is a `Batched`."""

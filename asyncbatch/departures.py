@@ -49,7 +49,7 @@ class Departures:
         self._aim: Aim | None = None
         self._policy: Policy | None = None
         if isinstance(policy, LatencyObjective):
-            self._aim = Aim(policy)
+            self._aim = Aim(policy, costed=costed)
             queue.objective = policy.seconds
         else:
             self._policy = policy
@@ -69,7 +69,9 @@ class Departures:
         self.size, self.budget, self._more = limits.max_batch_size, limits.max_batch_cost, math.inf
         if aim is not None:
             self._drop_late(aim, now)
-        patient = limits.max_wait or self._policy is not None or aim is not None
+            patient = aim.thrifty
+        else:
+            patient = limits.max_wait > 0 or self._policy is not None
         reason = self._filled()
         if reason and patient:
             queue.prune(self.size)  # or a batch would leave that is not full after all
@@ -82,8 +84,10 @@ class Departures:
             return 0.0, "close"
         if self.flushing and queue.oldest() <= self._flushed_at:
             return 0.0, "flush"
+        if aim is not None:
+            return self._hold(aim, now)
         if patient:
-            return self._consult(now) if aim is None else self._hold(aim, now)
+            return self._consult(now)
         return self._linger(now) if self.returning.expected and self.lingers else (0.0, "idle")
 
     def _filled(self) -> str:
@@ -110,7 +114,8 @@ class Departures:
     def landed(self, flight: Flight, seconds: float, now: float) -> None:
         """Learn from a batch that came back after `seconds`."""
         queue = self._queue
-        self.returning.landed(now, flight.size, queue.admitted - queue.gone, queue.admitted, self._tally.recent)
+        if seconds >= SHORTEST:
+            self.returning.landed(now, flight.size, queue.admitted - queue.gone, queue.admitted, self._tally.recent)
         if self._aim is not None and flight.error is None:
             self._aim.landed(now, flight.cost if self._costed else flight.size, seconds)
 
@@ -118,7 +123,8 @@ class Departures:
 
     def _consult(self, now: float) -> tuple[float, str]:
         queue = self._queue
-        outlook = Outlook(now, queue.qsize(), self._load(0), queue.oldest(), self._nearest(), self._tally.run_time)
+        cost = queue.cost if self._costed else float(queue.qsize())
+        outlook = Outlook(now, queue.qsize(), cost, queue.oldest(), self._nearest(), self._tally.run_time)
         wait = self._ask(outlook)
         if wait > INSTANT:
             return wait, ""
@@ -178,28 +184,35 @@ class Departures:
         """Return the load of a batch of those who wait, and of `more` like them: their cost, or else their number."""
         waiting = self._queue.admitted - self._queue.gone
         count = min(waiting + more, self.size)
-        return min(count * self._queue.cost / waiting if self._costed else count, self.budget)
+        return min(self._queue.worth(count) if self._costed else count, self.budget)
 
     def _drop_late(self, aim: Aim, now: float) -> None:
         """Tell those who cannot be answered in time, even if the batch leaves now."""
         queue = self._queue
         if self._costed:
-            self.budget = min(self.budget, aim.ceiling(costed=True))
+            self.budget = min(self.budget, aim.ceiling)
         else:
-            self.size = int(min(self.size, aim.ceiling(costed=False)))
+            self.size = int(min(self.size, aim.ceiling))
+        # Mostly nobody is late, however large the batch.
+        if now + aim.longest <= queue.oldest() + aim.seconds and self._nearest() == math.inf:
+            return
         while queue.admitted != queue.gone:
             request, due = self._most_urgent(aim.seconds)
             if request is None or not aim.misses(now, due, self._load(0)):
                 return
             if request.size == queue.admitted - queue.gone and aim.probes(now):
                 return
-            self._deadlines.dismiss(request, self._too_late(now - request.arrived, aim.batch_time(self._load(0))))
+            error = self._too_late(now - request.arrived, aim.batch_time(self._load(0)))
+            if due < request.deadline:
+                request.fail(error, "expired")
+            else:
+                self._deadlines.dismiss(request, error)
 
     def _most_urgent(self, seconds: float) -> tuple[Any, float]:
         """Return who has the least time left, and when that is up."""
-        eldest, deadline = self._queue.eldest(), self._nearest()
+        eldest, hurried = self._queue.eldest(), self._first_due()
         due = math.inf if eldest is None or eldest.patient else eldest.arrived + seconds
-        return (eldest, due) if due <= deadline else (self._first_due(), deadline)
+        return (eldest, due) if hurried is None or due <= hurried.deadline else (hurried, hurried.deadline)
 
     def _first_due(self) -> Any:
         return self._deadlines.first()

@@ -14,8 +14,10 @@ class Discipline(Protocol):
     def maxsize(self) -> float: ...
     @property
     def when_full(self) -> Literal["wait", "reject", "evict"]: ...
+    @property
+    def uses_deadlines(self) -> bool: ...
 
-    uses_deadlines: ClassVar[bool]
     detailed: ClassVar[bool]  # whether it needs more of each request than its item
+    costed: ClassVar[bool]  # whether it goes by what items cost, so that a `cost` must be given
     queue_class: ClassVar[Any]  # of an `asyncbatch.intake.IntakeQueue`
     rule_class: ClassVar[Any]  # of an `asyncbatch.departures.Departures`; None is the one for the queue as a whole

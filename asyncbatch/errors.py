@@ -3,6 +3,7 @@
 AsyncBatchError
     intake      NotRunning(RuntimeError)        the batcher was not entered, or belongs to another loop or process
                 Closed(RuntimeError)            it was closed before this request had its result
+                ItemTooLarge(ValueError)        it costs more than a batch may, and the batcher rejects those
                 QueueFull(asyncio.QueueFull)    its queue had no room, and its discipline does not wait
                 WouldDeadlock(RuntimeError)     its own function called it with no slot left to answer
     queue       DeadlineExceeded(TimeoutError)  `timeout=` ran out first
@@ -24,6 +25,7 @@ __all__ = (
     "Closed",
     "DeadlineExceeded",
     "FunctionFailed",
+    "ItemTooLarge",
     "NotRunning",
     "OutputCountMismatch",
     "OutputTypeError",
@@ -66,6 +68,18 @@ class Closed(AsyncBatchError, RuntimeError):
         return cls(
             f"the task of batcher {name!r} was cancelled from outside before this request had its result; "
             "call again: the next call starts it anew"
+        )
+
+
+class ItemTooLarge(AsyncBatchError, ValueError):
+    """Raised with `oversized="reject"` for an item that alone costs more than `max_batch_cost`: trying again is no use."""
+
+    @classmethod
+    def of(cls, name: str, cost: float, most: float) -> ItemTooLarge:
+        """Return what those get who hand in an item that costs `cost` where a batch may cost `most`."""
+        return cls(
+            f"an item costs {cost:g}, and a batch of batcher {name!r} at most max_batch_cost={most:g}; cut it in parts, "
+            "raise max_batch_cost, or write oversized='alone' to let it run by itself"
         )
 
 
@@ -116,7 +130,7 @@ class WorkerLost(AsyncBatchError, RuntimeError):
         """Return what a batch gets whose worker ended with `exit_code`; `timeout` if that was why it was killed."""
         worker, while_ = f"a worker of batcher {name!r}", "ran this batch" if loaded else "was being prepared"
         if timeout is not None:
-            return cls(f"{worker} was killed, as it took longer than timeout={timeout} for this batch", None, -exit_code)
+            return cls(f"{worker} was killed, as it {_late(timeout, loaded=loaded)}", None, -exit_code)
         if exit_code >= 0:
             return cls(f"{worker} ended with exit code {exit_code} while it {while_}", exit_code)
         hint = "; too little memory is what mostly sends this one" if exit_code == -_SIGKILL else ""
@@ -127,7 +141,7 @@ class WorkerLost(AsyncBatchError, RuntimeError):
         """Return what a batch gets whose worker, on a cluster, was lost; `timeout` if that was why it was killed."""
         worker, while_ = f"a worker of batcher {name!r}", "ran this batch" if loaded else "was being prepared"
         if timeout is not None:
-            return cls(f"{worker} was killed, as it took longer than timeout={timeout} for this batch")
+            return cls(f"{worker} was killed, as it {_late(timeout, loaded=loaded)}")
         return cls(f"{worker} was lost while it {while_}; what the cluster says of it is the cause of this error")
 
     @classmethod
@@ -140,6 +154,10 @@ class WorkerLost(AsyncBatchError, RuntimeError):
 
     def __reduce__(self) -> tuple[type[WorkerLost], tuple[str, int | None, int | None]]:
         return type(self), (str(self), self.exit_code, self.signal)
+
+
+def _late(timeout: float, *, loaded: bool) -> str:
+    return f"took longer than {timeout=} for this batch" if loaded else f"was not ready after build_timeout={timeout}"
 
 
 class OutputCountMismatch(AsyncBatchError, ValueError):

@@ -26,7 +26,7 @@ class Flight:
 
     reason = ""  # why it left; none before it does
     waited = 0.0  # how long the first of them had waited then
-    aboard = size = 0
+    aboard = size = succeeded = failed = 0
     oldest = 0.0  # when the first of them arrived
     cost = 0.0  # of all of them, kept only when requests have costs
     mixed = False  # whether portions of bulks may be among the passengers
@@ -100,6 +100,7 @@ class Flight:
     def _land(self, succeeded: int, failed: int) -> None:
         if self._deadlines is not None:
             self._deadlines.clear()
+        self.succeeded, self.failed = succeeded, failed
         tally = self.batcher.tally
         tally.succeeded += succeeded
         tally.failed += failed

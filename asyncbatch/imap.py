@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from .errors import ItemTooLarge
+
 __all__ = ("OnProgress", "Progress", "Submit", "results")
 
 
@@ -83,7 +85,11 @@ class _Window:
 
     async def _read(self, item: Any) -> None:
         await self._room.acquire()
-        future = self._submit(item, bool(self.waiting))  # what it read ahead itself is no reason to be turned away
+        try:
+            future = self._submit(item, bool(self.waiting))  # what it read ahead itself is no reason to be turned away
+        except ItemTooLarge as error:  # its own error, with a place among the results
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
         self.waiting.add(future)
         if self._ordered:
             self._line.put_nowait(future)

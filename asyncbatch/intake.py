@@ -1,22 +1,20 @@
 """The intake: the queue of waiting requests. It knows no batch size, no policy and no clock.
 
-A request that leaves early stays behind as a tombstone (`place` is None) without its item, so that leaving is O(1)
-wherever it stood.
+What comes in finds room, waits for it, or is turned away; what goes out boards a flight, or leaves.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from .doorbell import Doorbell
-from .lobby import SWEEP_AT, Lobby
+from .lobby import Lobby
+from .order import Order
 from .request import Bulk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from .discipline import Discipline
     from .flight import Flight
@@ -27,11 +25,10 @@ _ARRIVED = attrgetter("arrived")
 __all__ = ("IntakeQueue",)
 
 
-class IntakeQueue(Doorbell):
+class IntakeQueue(Order):
     """The waiting requests of one batcher, first in first out; `qsize` counts items that are still wanted.
 
-    `check` is called before an arrival that matters, and raises if the caller may not submit; `overflow` makes the error
-    for those there is no room for.
+    `check` is called before an arrival that matters, and raises if the caller may not submit; `overflow` makes a refusal.
     """
 
     def __init__(
@@ -43,58 +40,13 @@ class IntakeQueue(Doorbell):
         *,
         costed: bool,
     ) -> None:
-        self.cost = 0.0  # of what waits, kept only when requests have costs
         self.lobby = Lobby(tally)
         self.handed_out = False  # whether the futures of requests were ever given to callers
         self._when_full = config.when_full
         self._tally = tally
         self._check, self._overflow, self._costed = check, overflow, costed
-        self._bulks = self._dead = 0
+        self._bulks = 0
         super().__init__(config.maxsize, watchful=costed)  # at last, as it calls `_init`
-
-    # The discipline: what subclasses override.
-
-    in_order: ClassVar[bool] = True  # whether they go in the order of their arrival
-    objective = math.inf  # within how many seconds those without a deadline are to be answered
-
-    def _init(self, maxsize: float) -> None:  # noqa: ARG002
-        self._queue: deque[Any] = deque()
-        # Straight to C, as they are on every request's way; so the deque may be refilled, but never replaced.
-        self._put = self.put_last = self._queue.append  # type: ignore[method-assign, assignment]
-        self._get = self._queue.popleft  # type: ignore[method-assign]
-
-    def _take(self, limit: int) -> list[Any]:
-        """Return those who go next, at most `limit`, tombstones included."""
-        if len(self._queue) > limit:
-            return [self._get() for _ in range(limit)]
-        taken = list(self._queue)
-        self._queue.clear()
-        return taken
-
-    def _peek(self) -> Any:
-        return self._queue[0] if self._queue else None
-
-    def _entries(self) -> Iterable[Any]:
-        """All entries, tombstones included, in no matter which order."""
-        return self._queue
-
-    def _sweep(self) -> None:
-        """Take the tombstones out."""
-        live = [request for request in self._queue if request.place is not None]
-        self._queue.clear()
-        self._queue.extend(live)
-
-    def _victim(self) -> Any:
-        """Return the least urgent request; among equals, the one that waited longest and is the likeliest to be late."""
-        return self.head()
-
-    def eldest(self) -> Any:
-        """Return the request that has waited longest, None if none waits."""
-        return self.head()
-
-    def oldest(self) -> float:
-        """Return the arrival time of the request that has waited longest, `inf` if none waits."""
-        return math.inf if (request := self.eldest()) is None else request.arrived
 
     # Coming in.
 
@@ -113,7 +65,7 @@ class IntakeQueue(Doorbell):
 
     def _check_room(self, bulk: Bulk) -> None:
         self._check()
-        if self._when_full == "reject" and (self.full() or self.lobby):
+        if self._when_full == "reject" and (self.full() or self.lobby.first() is not None):
             self._tally.turn_away("rejected", bulk.waiting)
             raise self._overflow()
 
@@ -162,7 +114,7 @@ class IntakeQueue(Doorbell):
                 self._add(self.lobby.popleft())
 
     def _extend(self, bulk: Bulk) -> None:
-        size = int(min(bulk.waiting, self.bound - self.qsize()))
+        size = int(min(bulk.waiting, self._room(bulk)))
         if not bulk.size:  # there was no entry yet, or it was used up
             self._bulks += 1
             self._put(bulk)
@@ -174,34 +126,10 @@ class IntakeQueue(Doorbell):
         if self.admitted > self._wake_at:
             self.ring()
 
+    def _room(self, bulk: Bulk) -> float:  # noqa: ARG002
+        return self.bound - self.qsize()
+
     # Going out.
-
-    def head(self) -> Any:
-        """Return the request that goes next, None if nobody waits."""
-        while (request := self._peek()) is not None:
-            if request.place is None:
-                self._get()
-                self._dead -= 1
-            elif request.future.done():  # cancelled in this very pass of the loop: its caller was not resumed yet
-                request.leave("cancelled")
-            else:
-                return request
-        return None
-
-    def prune(self, enough: int) -> None:
-        """Let those go who were cancelled in this very pass and not resumed yet, unless `enough` others are found first."""
-        cancelled = []
-        for request in self._entries():
-            if request.place is None:
-                continue
-            if request.future.done():
-                cancelled.append(request)
-                continue
-            enough -= request.size
-            if enough <= 0:
-                break
-        for request in cancelled:
-            request.leave("cancelled")
 
     def board(self, flight: Flight, limit: int, budget: float = math.inf) -> None:
         """Move those who go next into `flight`: at most `limit` items, and at most `budget` in cost, but at least one."""
@@ -286,12 +214,6 @@ class IntakeQueue(Doorbell):
             self.ring()  # a resident may have set timers for those who are gone
         else:
             self._set_alarm()
-
-    def _bury(self) -> None:
-        self._dead += 1
-        if self._dead > max(SWEEP_AT, len(self._queue) // 2):
-            self._sweep()
-            self._dead = 0
 
     def clear(self, error: Callable[[], Exception], outcome: str) -> None:
         """Fail all who wait, for a place in a batch or for room, each with an error of its own."""

@@ -1,4 +1,4 @@
-"""Keyed: one queue a key, and a batch of items of one key only. Keys fill by themselves, and are served in turns.
+"""Keyed queues: a line for each key, and a batch of items of one key only. Keys fill by themselves, and take turns.
 
 What a queue does it does for one group at a time, the one that was last selected: so all that is inherited works on the
 line of that group, as if it were the whole queue.
@@ -7,73 +7,20 @@ line of that group, as if it were the whole queue.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
-from itertools import chain, count
-from typing import Any, ClassVar, cast
+from collections import deque
+from collections.abc import Callable, Hashable
+from itertools import count
+from typing import Any, cast
 
-from . import parameters
 from .departures import Departures
 from .intake import IntakeQueue
-from .lobby import Lobby
+from .lobbies import KeyedLobby
 from .parts import parted
-from .queues import Fifo
 from .ranked import LazyHeap
 from .request import Bulk
 from .turns import Group, Turns
 
-__all__ = ("Keyed", "KeyedDepartures", "KeyedLobby", "KeyedQueue")
-
-
-class KeyedLobby(Lobby):
-    """A lobby for each key; they take turns, so that no key keeps the others waiting for room."""
-
-    line: Any  # the lobbies, by key
-
-    def __init__(self, tally: Any) -> None:
-        super().__init__(tally)
-        self.line = OrderedDict()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Any]:
-        return chain.from_iterable(list(self.line.values()))
-
-    def append(self, request: Any) -> None:
-        self.line.setdefault(request.key, Lobby(self._tally)).append(request)
-        request.place = self
-        self._count += 1
-
-    def first(self) -> Any:
-        while self.line:
-            key, lobby = next(iter(self.line.items()))
-            request = lobby.first()
-            if next(iter(self.line.values()), None) is not lobby:
-                continue  # somebody left who had room to give, and others have taken their turns
-            if request is not None:
-                return request
-            del self.line[key]
-        return None
-
-    def popleft(self) -> Any:
-        key, lobby = next(iter(self.line.items()))
-        self._count -= 1
-        self.rotate(key)
-        return lobby.popleft()
-
-    def rotate(self, key: Hashable) -> None:
-        """Let all others go before `key`."""
-        if key in self.line:
-            self.line.move_to_end(key)
-
-    def discard(self, request: Any, outcome: str) -> None:
-        self._count -= 1
-        self.line[request.key].discard(request, outcome)
-        if not len(self.line[request.key]):
-            del self.line[request.key]
+__all__ = ("KeyedDepartures", "KeyedQueue")
 
 
 class KeyedQueue(IntakeQueue):
@@ -83,14 +30,15 @@ class KeyedQueue(IntakeQueue):
 
     def __init__(self, config: Any, tally: Any, *rest: Any, **options: Any) -> None:
         self._key_of: Callable[[Any], Hashable] | None = config.key
+        self._max_per_key: float = config.max_per_key
         super().__init__(config, tally, *rest, **options)
-        self.lobby = KeyedLobby(tally)
+        self.lobby = KeyedLobby(tally, self._is_full)
 
-    def _init(self, maxsize: float) -> None:  # noqa: ARG002
+    def _init(self, maxsize: float) -> None:
         self.turns = Turns()
         self._groups: dict[Hashable, Group] = {}
-        self._group = Group(None, self)
-        self._queue, self._get = self._group.line, self._group.line.popleft  # type: ignore[method-assign]
+        self._group = Group(None, self, maxsize)
+        self._use(self._group.line)
         self._by_size: dict[int, Group] = {}
         self._sizes = LazyHeap(self._by_size.__contains__)
         self._sequence = count()
@@ -100,13 +48,41 @@ class KeyedQueue(IntakeQueue):
         """Let all that is inherited work on the line of `group`."""
         if group is not self._group:
             self._group.dead, self._dead = self._dead, group.dead
-            self._group, self._queue, self._get = group, group.line, group.line.popleft  # type: ignore[method-assign]
+            self._group = group
+            self._use(group.line)
+
+    def _use(self, line: Any) -> None:
+        self._queue, self._get = line, line.popleft  # type: ignore[method-assign]
+
+    def new_line(self) -> Any:
+        """Return the line of a new group."""
+        return deque()
 
     # Coming in.
 
     def put_nowait(self, request: Any, waits: bool = False) -> None:
         request.key = self._key(request.key, request.item)
-        super().put_nowait(request, waits)
+        if self._max_per_key < math.inf and self._is_full(request.key):
+            self._check()
+            self._come_in_full(request, waits)
+        else:
+            super().put_nowait(request, waits)
+
+    def _come_in_full(self, request: Any, waits: bool) -> None:
+        if waits:
+            self.lobby.append(request)
+            self.ring()
+        elif self._when_full == "evict":
+            self._add(request)
+            self.select(self._groups[request.key])
+            self._least_urgent().fail(self._overflow(), "rejected")
+        else:
+            self._tally.turn_away("rejected", 1)
+            raise self._overflow()
+
+    def _is_full(self, key: Hashable) -> bool:
+        group = self._groups.get(key)
+        return group is not None and group.admitted >= self._max_per_key
 
     def put_bulk(self, bulk: Bulk) -> None:
         if bulk.key is not None or self._key_of is None:
@@ -116,6 +92,16 @@ class KeyedQueue(IntakeQueue):
         self._check_room(bulk)
         for part in parts:
             self._line_up(part)
+
+    def _check_room(self, bulk: Bulk) -> None:
+        super()._check_room(bulk)
+        if self._when_full == "reject" and any(self._is_full(part.key) for part in bulk.portions or (bulk,)):
+            self._tally.turn_away("rejected", bulk.waiting)
+            raise self._overflow()
+
+    def _room(self, bulk: Bulk) -> float:
+        group = self._groups.get(bulk.key)
+        return min(super()._room(bulk), self._max_per_key - (group.admitted if group else 0))
 
     def _key(self, key: Hashable, item: Any) -> Hashable:
         """Return the key of `item`. What is wrong with it shows here, where nothing was counted yet."""
@@ -127,7 +113,7 @@ class KeyedQueue(IntakeQueue):
     def _put(self, request: Any) -> None:
         group = self._groups.get(request.key)
         if group is None:
-            group = self._groups[request.key] = Group(request.key, self)
+            group = self._groups[request.key] = Group(request.key, self, min(self.bound, self._max_per_key))
         group.line.append(request)
         if not isinstance(request, Bulk):
             self._grow(group, 1, request.cost)
@@ -137,6 +123,9 @@ class KeyedQueue(IntakeQueue):
         super()._extend(bulk)
         self.lobby.rotate(bulk.key)  # what is left of it waits for its next turn
         self._grow(self._groups[bulk.key], bulk.admitted - before, bulk.cost_of(before, bulk.admitted))
+
+    def rerank(self, request: Any) -> None:
+        self.turns.touch(self._groups[request.key])
 
     def _grow(self, group: Group, size: int, cost: float) -> None:
         group.admitted += size
@@ -184,6 +173,7 @@ class KeyedQueue(IntakeQueue):
     def _shrink(self, group: Group, size: int, cost: float) -> None:
         group.admitted -= size
         group.cost -= cost
+        self.lobby.rejoin(group.key)
         if size and not group.admitted:
             del self._groups[group.key]
             self.turns.forget(group)
@@ -209,9 +199,12 @@ class KeyedQueue(IntakeQueue):
                 self._weigh(group)  # it has shrunk since
                 continue
             self.select(group)
-            if (request := self.head()) is not None:
+            if (request := self._least_urgent()) is not None:
                 return request
         return None
+
+    def _least_urgent(self) -> Any:
+        return self.head()
 
 
 class KeyedDepartures(Departures):
@@ -270,31 +263,4 @@ class KeyedDepartures(Departures):
         return math.inf if self._deadlines.nearest() == math.inf else cast("Group", self._queue).nearest()
 
     def _first_due(self) -> Any:
-        return cast("Group", self._queue).first_due()
-
-
-@dataclass(frozen=True, slots=True)
-class Keyed(Fifo):
-    """A queue for each `key`, first in, first out; a batch holds items of one key only.
-
-    The key is that of the call; without one, `key(item)`, if that was given, else None, which is a key like any other.
-    Each key fills, waits and leaves by itself: `max_batch_size`, `max_wait`, deadlines and a `policy` see only its own
-    items. Keys with a batch to send are served by deficit round robin over cost, or the number of items without
-    one: of any two that always have some waiting, neither gets more than two of the dearest batches ahead.
-
-    `maxsize` bounds all keys together. When full, callers that wait for room are let in key by key, in turns;
-    `"evict"` turns out the oldest of the key that has the most waiting; so with either no key takes all the room. With
-    `"reject"` the newcomer is turned away, whatever its key. A key that nobody waits with costs nothing.
-
-    Raises `TypeError` for a `key` that cannot be called. One that raises, or returns what is not hashable, fails the call.
-    """
-
-    key: Callable[[Any], Hashable] | None = None
-
-    detailed: ClassVar[bool] = True
-    queue_class: ClassVar[type[IntakeQueue]] = KeyedQueue
-    rule_class: ClassVar[Any] = KeyedDepartures
-
-    def __post_init__(self) -> None:
-        Fifo.__post_init__(self)  # the class that slots=True makes is not the one that `super()` knows
-        parameters.callables(key=self.key)
+        return None if self._deadlines.nearest() == math.inf else cast("Group", self._queue).first_due()

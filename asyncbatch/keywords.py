@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -41,6 +41,7 @@ class Options(TypedDict, total=False):
     max_wait: float
     max_batch_cost: float
     cost: Callable[[Any], float] | None
+    oversized: Literal["alone", "reject"]
     policy: Policy | LatencyObjective | None
     queue: Discipline | None
     executor: str | Executor | concurrent.futures.Executor | None

@@ -64,26 +64,25 @@ class CostObjective(LatencyObjective):
 class Aim:
     """The running state of an objective: what it has learnt, and what follows from it. Numbers in, numbers out."""
 
-    def __init__(self, objective: LatencyObjective) -> None:
+    def __init__(self, objective: LatencyObjective, *, costed: bool) -> None:
         self.seconds = objective.seconds
         self.thrifty = objective.thrifty
         self.batch_time = BatchTime(objective.quantile)
+        self.known = False
+        self.ceiling = self._first = 0.0 if costed else _FIRST  # the largest load that is not a guess,
+        self.longest = 0.0  # and how long that takes
         # A timer is whole milliseconds and fires up to two late; of a long time a fiftieth is no loss.
         self._slack = max(0.001, objective.seconds / 50)
         self._landed_at = -math.inf
 
     def landed(self, now: float, load: float, seconds: float) -> None:
         """Learn from a batch that came back."""
+        batch_time = self.batch_time
         self._landed_at = now
-        self.batch_time.observe(load, seconds)
-
-    def ceiling(self, *, costed: bool) -> float:
-        """Return the largest load that is not a guess."""
-        return max(0 if costed else _FIRST, _GROWTH * self.batch_time.largest)
-
-    @property
-    def known(self) -> bool:
-        return self.batch_time.batches >= _KNOWN
+        batch_time.observe(load, seconds)
+        self.known = batch_time.batches >= _KNOWN
+        self.ceiling = max(self._first, _GROWTH * batch_time.largest)
+        self.longest = batch_time(self.ceiling)
 
     def misses(self, now: float, deadline: float, load: float) -> bool:
         """Tell whether a batch of `load` that leaves `now` comes back after `deadline`."""

@@ -7,7 +7,19 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import TypeVar
 
-__all__ = ("amount", "callables", "cost", "count", "fraction", "instance", "number", "observers", "seconds", "whole")
+__all__ = (
+    "amount",
+    "callables",
+    "choice",
+    "cost",
+    "count",
+    "fraction",
+    "instance",
+    "number",
+    "observers",
+    "seconds",
+    "whole",
+)
 
 T = TypeVar("T")
 
@@ -67,6 +79,13 @@ def callables(**named: object) -> None:
     for name, value in named.items():
         if not callable(value) and (value is not None or name == "function"):
             raise TypeError(f"{name} must be callable, not {_seen(value)}")
+
+
+def choice(name: str, value: T, *choices: T) -> T:
+    """Return `value` if it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {_seen(value)}")
+    return value
 
 
 def observers(value: Iterable[T]) -> tuple[T, ...]:

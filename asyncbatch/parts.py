@@ -1,4 +1,4 @@
-"""Parts: the items of one `map` whose keys differ travel apart, and are answered together."""
+"""Parts: the items of one `map` travel apart, or in another order, and are answered together, in theirs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from .request import Bulk, Portion
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
-__all__ = ("Part", "parted")
+__all__ = ("Part", "parted", "rearranged")
 
 
 class _Parted:
@@ -20,7 +20,7 @@ class _Parted:
 
 
 class Part(Bulk):
-    """The items of one key. It has the future of the whole, fails and is answered with it, but has a place of its own."""
+    """Some of the items, or all in another order. It has the future of the whole and is answered with it, not its place."""
 
     __slots__ = ("positions", "whole")
 
@@ -38,6 +38,7 @@ class Part(Bulk):
             costs=None if whole.costs is None else [whole.costs[i] for i in positions],
             return_exceptions=whole.return_exceptions,
         )
+        self.context = whole.context
         self.whole = whole
         self.positions = positions
 
@@ -50,7 +51,7 @@ class Part(Bulk):
         self.whole.fail(error, outcome)
 
     def deliver(self, portion: Portion, outputs: Sequence[Any]) -> None:
-        self.portions.discard(portion)
+        self.portions.pop(portion, None)
         self.pending -= portion.size
         for position, output in zip(self.positions[portion.start : portion.stop], outputs, strict=True):
             self.whole.results[position] = output
@@ -65,6 +66,17 @@ def parted(whole: Bulk, keys: Sequence[Hashable]) -> list[Part]:
     positions: dict[Hashable, list[int]] = {}
     for position, key in enumerate(keys):
         positions.setdefault(key, []).append(position)
+    return _parts(whole, positions.items())
+
+
+def rearranged(whole: Bulk, positions: Sequence[int]) -> Part:
+    """Return a part that has all items of `whole`, in the order of `positions`."""
+    (part,) = _parts(whole, [(whole.key, positions)])
+    return part
+
+
+def _parts(whole: Bulk, positions: Iterable[tuple[Hashable, Sequence[int]]]) -> list[Part]:
+    parts = [Part(whole, key, places) for key, places in positions]
     whole.place = _Parted()
-    whole.portions = {Part(whole, key, places) for key, places in positions.items()}
-    return sorted(whole.portions, key=lambda part: part.positions[0])
+    whole.portions = dict.fromkeys(parts)
+    return parts

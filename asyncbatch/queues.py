@@ -11,28 +11,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from . import parameters
+from .discipline import Discipline
 from .intake import IntakeQueue
 from .ranked import RankedQueue
 
-__all__ = ("EarliestDeadline", "Fifo", "Priority")
-
-
-class _PriorityQueue(RankedQueue):
-    """By virtual deadline: when it arrived, and `ageing` seconds more for each level of priority."""
-
-    def __init__(self, config: Any, *rest: Any, **options: Any) -> None:
-        self._ageing: float = config.ageing
-        super().__init__(config, *rest, **options)
-
-    def rank(self, request: Any) -> float:
-        priority = float(request.priority)
-        return priority if self._ageing == math.inf else request.arrived + self._ageing * priority
-
-
-class _DeadlineQueue(RankedQueue):
-    def rank(self, request: Any) -> float:
-        deadline: float = request.deadline
-        return deadline if request.patient else min(deadline, request.arrived + self.objective)
+__all__ = ("EarliestDeadline", "Fifo", "Priority", "resolve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +34,15 @@ class Fifo:
     maxsize: float = 1024
     when_full: Literal["wait", "reject", "evict"] = "wait"
 
-    uses_deadlines: ClassVar[bool] = False
     detailed: ClassVar[bool] = False
+    costed: ClassVar[bool] = False
     queue_class: ClassVar[type[IntakeQueue]] = IntakeQueue
     rule_class: ClassVar[Any] = None
+
+    @property
+    def uses_deadlines(self) -> bool:
+        """Whether deadlines say who goes next, those of the scopes around callers, too."""
+        return False
 
     def __post_init__(self) -> None:
         if self.maxsize != math.inf:
@@ -72,8 +60,16 @@ class EarliestDeadline(Fifo):
     `when_full="evict"` turns out the request with the latest deadline.
     """
 
-    uses_deadlines: ClassVar[bool] = True
-    queue_class: ClassVar[type[IntakeQueue]] = _DeadlineQueue
+    queue_class: ClassVar[type[IntakeQueue]] = RankedQueue
+
+    @property
+    def uses_deadlines(self) -> bool:
+        return True
+
+    def rank(self, request: Any, objective: float) -> float:
+        """Return the number of a request; the least goes first. `objective` is within how many seconds all are answered."""
+        deadline: float = request.deadline
+        return deadline if request.patient else min(deadline, request.arrived + objective)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +87,23 @@ class Priority(Fifo):
 
     ageing: float = 1.0
 
-    queue_class: ClassVar[type[IntakeQueue]] = _PriorityQueue
+    queue_class: ClassVar[type[IntakeQueue]] = RankedQueue
 
     def __post_init__(self) -> None:
         Fifo.__post_init__(self)  # the class that slots=True makes is not the one that `super()` knows
         parameters.amount("ageing", self.ageing)
+
+    def rank(self, request: Any, objective: float) -> float:  # noqa: ARG002
+        """Return the number of a request; the least goes first: when it arrived, and later by `ageing` for each level."""
+        priority = float(request.priority)
+        return priority if self.ageing == math.inf else request.arrived + self.ageing * priority
+
+
+def resolve(queue: Discipline | None, *, costed: bool) -> Discipline:
+    """Return the discipline for `queue=`. Raises `TypeError` for what is none, `ValueError` if it needs a `cost`."""
+    if queue is None:
+        return Fifo()
+    parameters.instance("queue", queue, Fifo, "Fifo(maxsize=1024)")
+    if queue.costed and not costed:
+        raise ValueError(f"queue={type(queue).__name__}() goes by the length of items; write cost=len beside it")
+    return queue

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-__all__ = ("GONE", "Bulk", "DetailedRequest", "Passenger", "PatientRequest", "Place", "Portion", "Request")
+__all__ = (
+    "GONE",
+    "Bulk",
+    "DetailedRequest",
+    "Passenger",
+    "PatientRequest",
+    "Place",
+    "Portion",
+    "Request",
+)
 
 
 class Place(Protocol):
@@ -50,12 +60,14 @@ class Request:
     item: Any
     place: Place | None
     size: ClassVar[int] = 1
+    shared: ClassVar[bool] = False
     deadline: float = math.inf
     scoped: bool = False  # whether the deadline is that of a scope around the caller, which then cancels it by itself
     priority: float = 0
     key: Hashable = None
     cost: float = 1.0
     patient: ClassVar[bool] = False  # whether it is work without a hurry, which no objective applies to
+    context: Context | None = None  # of its caller, where observers want requests
 
     @property
     def items(self) -> Sequence[Any]:
@@ -97,9 +109,9 @@ class Request:
 
 
 class DetailedRequest(Request):
-    """A request with any of a deadline, a priority, a key or a cost."""
+    """A request with any of a deadline, a priority, a key or a cost, or one that observers are `told` of."""
 
-    __slots__ = ("cost", "deadline", "key", "priority", "scoped")
+    __slots__ = ("context", "cost", "deadline", "key", "priority", "scoped")
 
     def __init__(
         self,
@@ -113,6 +125,7 @@ class DetailedRequest(Request):
         priority: float,
         key: Hashable,
         cost: float,
+        told: bool = False,
     ) -> None:
         self.item = item
         self.future = future
@@ -123,6 +136,11 @@ class DetailedRequest(Request):
         self.priority = priority
         self.key = key
         self.cost = cost
+        self.context = copy_context() if told else None
+
+    def let_go(self) -> None:
+        super().let_go()
+        self.context = None
 
 
 class PatientRequest(DetailedRequest):
@@ -147,7 +165,7 @@ class Bulk(PatientRequest):
         self.admitted = self.taken = 0
         self.pending = len(self.item)
         self.results: list[Any] = [None] * self.pending
-        self.portions: set[Any] = set()  # those that fly, or else the parts it came in, see `asyncbatch.parts`
+        self.portions: dict[Any, None] = {}  # those that fly, or else the parts it came in, see `asyncbatch.parts`
 
     @property
     def size(self) -> int:  # type: ignore[override]  # a class constant for single requests, which must stay small
@@ -180,14 +198,14 @@ class Bulk(PatientRequest):
         """Cut the next `size` items off the queued ones."""
         self.taken += size
         portion = Portion(self, self.taken - size, self.taken)
-        self.portions.add(portion)
+        self.portions[portion] = None
         return portion
 
     def leave(self, outcome: str) -> None:
         """Leave every place at once: the lobby, the queue and each flight."""
         for portion in self.portions:
             portion.leave(outcome)
-        self.portions = set()
+        self.portions = {}
         super().leave(outcome)
         self.results = [None] * self.admitted  # `waiting` is none from now on; the results so far are let go
 
@@ -199,7 +217,7 @@ class Bulk(PatientRequest):
     def settle(self, portion: Any, size: int) -> None:
         """Note that `size` more results are there."""
         self.pending -= size
-        self.portions.discard(portion)
+        self.portions.pop(portion, None)
         if not self.pending:
             future, self.place = self.future, None
             self.let_go()
@@ -241,6 +259,10 @@ class Portion:
     @property
     def cost(self) -> float:
         return self.bulk.cost_of(self.start, self.stop)
+
+    @property
+    def context(self) -> Context | None:
+        return self.bulk.context
 
     @property
     def future(self) -> Any:

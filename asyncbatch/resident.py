@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from .executors.slot import prepared
 from .flight import CURRENT, Flight
-from .metrics.events import BatchEnded, BatchStarted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +36,8 @@ class Resident:
         self.task: asyncio.Task[None] | None = None
         self.leaving = False
         self.built: asyncio.Future[BaseException | None] | None = None if slot.available else house.loop.create_future()
+        if (restarts := getattr(slot, "restarts", None)) is not None:
+            restarts.on_loss = house.report_loss
         self._house = house
         self._queue = house.queue
         self._departures = house.departures
@@ -74,7 +75,7 @@ class Resident:
                 except BaseException as error:  # noqa: BLE001  # `_fail` raises again what is not for callers
                     self._fail(flight, error)
                 finally:
-                    self._arrive(flight)
+                    self._arrive(flight, context)
                 del items, context  # what a resident holds while it waits is kept alive
                 flight = None
                 if queue.admitted != queue.gone:
@@ -93,6 +94,10 @@ class Resident:
             if failure is None:
                 self._house.report_ready(self._stopwatch() - began)
         return failure
+
+    def is_ready(self) -> bool:
+        """Whether a batch could run here now, or does."""
+        return self._flying is not None or self.slot.available
 
     def _is_over(self) -> bool:
         return self.leaving or (self._departures.closing and self._queue.empty())
@@ -141,28 +146,29 @@ class Resident:
     def _depart(self, flight: Flight) -> tuple[list[Any], Context]:
         """Return what the function gets, and the context that it runs in."""
         house = self._house
-        house.flights.add(flight)
+        house.flights[flight] = None
         self._flying = flight
         if house.timed:
             flight.watch(house.loop)
-        if house.observers:
-            house.emit(BatchStarted(house.name, flight.reason, flight.size, flight.waited))
         context = Context()
+        if house.observers:
+            context.run(house.report_start, flight)
         context.run(CURRENT.set, flight)
         items, flight.items = flight.items, []  # in a list that nobody else holds
         self._began = self._stopwatch()
         return items, context
 
-    def _arrive(self, flight: Flight) -> None:
+    def _arrive(self, flight: Flight, context: Context) -> None:
         house = self._house
-        house.flights.discard(flight)
+        house.flights.pop(flight, None)
         self._flying = None
         seconds = self._stopwatch() - self._began
         house.tally.ended(seconds, flight.size)
         if seconds >= self._departures.heeds:
             self._departures.landed(flight, seconds, self._time())
         if house.observers:
-            house.emit(BatchEnded(house.name, flight.size, seconds, flight.error))
+            # In a copy: a thread that nobody waits for may still be at work in the context itself.
+            context.copy().run(house.report_end, flight, seconds)
         while self._task.cancelling():
             self._task.uncancel()  # ours, or one that the function swallowed: it is over with this flight
 

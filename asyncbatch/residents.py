@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from .executors import Slot
+    from .metrics.statistics import Statistics
     from .policies import Limits
 
 __all__ = ("Residents",)
@@ -39,6 +40,7 @@ class Residents:
         self._all: list[Resident] = []
         self._closing: set[Future[Any]] = set()  # what slots that were closed still have to do
         self._resized: asyncio.Future[None] = self.house.loop.create_future()
+        self.house.announce(self.statistics)
         self._grow(capacity)
 
     async def ready(self) -> None:
@@ -47,6 +49,9 @@ class Residents:
             failure = await asyncio.shield(built)
             if failure is not None:
                 raise self._raisable(failure)
+
+    def statistics(self) -> Statistics:
+        return self.house.statistics(sum(each.is_ready() for each in self._all if not each.leaving))
 
     def _raisable(self, failure: BaseException) -> BaseException:
         if not isinstance(failure, asyncio.CancelledError | GeneratorExit | StopIteration):
@@ -193,5 +198,5 @@ class Residents:
             task.cancel()
 
     def _release(self) -> None:
-        for resident in self._all:
-            self._close(resident)
+        while self._all:
+            self._close(self._all.pop())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -20,22 +20,19 @@ _DEADLINE = attrgetter("deadline")
 
 
 class Group:
-    """The requests of one key, first in, first out; to a rule for departures it looks like a queue."""
+    """The requests of one key; to a rule for departures it looks like a queue."""
 
-    __slots__ = ("admitted", "cost", "credit", "dead", "key", "line", "place", "queue", "rank")
+    __slots__ = ("admitted", "bound", "cost", "credit", "dead", "key", "line", "place", "queue", "rank")
     gone = 0  # so `admitted` is how many items wait
 
-    def __init__(self, key: Hashable, queue: Any) -> None:
+    def __init__(self, key: Hashable, queue: Any, bound: float) -> None:
         self.key = key
+        self.bound = bound
         self.queue = queue
-        self.line: deque[Any] = deque()
+        self.line = queue.new_line()
         self.admitted = self.dead = 0
         self.cost = self.credit = 0.0
         self.place = self.rank = -1  # by which it is found among those that wait, and among the largest
-
-    @property
-    def bound(self) -> float:
-        return self.queue.bound  # type: ignore[no-any-return]
 
     def qsize(self) -> int:
         return self.admitted
@@ -53,12 +50,15 @@ class Group:
         return self.queue.oldest()  # type: ignore[no-any-return]
 
     def first_due(self) -> Any:
-        """Return who has the nearest deadline; it is asked for only where somebody has one."""
-        return min([each for each in self.line if each.place is not None], key=_DEADLINE, default=None)
+        """Return who has the nearest deadline and no others that share it; it is asked for only where somebody has one."""
+        return min([each for each in self.line if each.place is not None and not each.shared], key=_DEADLINE, default=None)
 
     def nearest(self) -> float:
-        request = self.first_due()
-        return math.inf if request is None else request.deadline
+        """Return the nearest deadline; it is asked for only while there is less than a batch to look through."""
+        return min([each.deadline for each in self.line if each.place is not None], default=math.inf)
+
+    def worth(self, count: int) -> float:
+        return count * self.cost / self.admitted
 
 
 class Turns:

@@ -8,7 +8,8 @@ some of them in real time. A batch of b takes fixed + each * b; callers come by 
 times the rate for a quarter of the time) unless it says closed loop.
 
 - law: the default rule, beside the exact law of a work-conserving server: mean, p99 and batch size, as ratios.
-- closed: callers who come again some time after each answer, as a share of the rate if all of them shared each batch.
+- closed: callers who come again some time after each answer, as a share of the rate if all of them shared each batch;
+  and what that would be without lingering for them.
 - goodput: under an objective, the share of callers answered within it; beside the default rule, a fixed wait of 5 ms with and
   without a timeout, and the exact best that one could do who knows all arrivals beforehand.
 - learning: the same where batches do not take what they took before.
@@ -101,10 +102,14 @@ def closed() -> Iterator[Json]:
     seconds = partial(line, 10, 0.2)
     for callers in (2, 8, 32):
         for name, thinking in THINKING.items():
-            rate = closed_loop(callers, thinking, seconds, duration=30, max_batch_size=32).rate
             pause = sum(map(thinking, map(random.Random, range(2000)))) / 2000
             ideal = callers / (seconds(callers) + pause)
-            yield {"callers": callers, "thinking": name, "rate": round(rate), "to_ideal": digits(rate / ideal)}
+            rate, without = (
+                closed_loop(callers, thinking, seconds, duration=30, max_batch_size=32, policy=policy).rate
+                for policy in (None, lambda outlook: 0.0)
+            )
+            row = {"callers": callers, "thinking": name, "rate": round(rate), "to_ideal": digits(rate / ideal)}
+            yield {**row, "never_lingering_to_ideal": digits(without / ideal)}
 
 
 def goodput() -> Iterator[Json]:

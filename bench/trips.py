@@ -8,7 +8,7 @@ import importlib
 import json
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -33,17 +33,22 @@ ENOUGH = 5  # trips a turn, though they take longer than was asked for
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("carriers", nargs="+", help="names of files in bench/carriers")
+    parser.add_argument("--last", nargs="*", default=[], help="those that are to wait until all others were measured")
     parser.add_argument("--seconds", type=float, default=1.0, help="about how long to measure each carrier and case")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     options = parser.parse_args()
     with asyncio.Runner(loop_factory=factory(options.loop)) as runner:
-        print(json.dumps(runner.run(measure(options.carriers, options.seconds))))
+        print(json.dumps(runner.run(measure((options.carriers, options.last), options.seconds))))
 
 
-async def measure(names: list[str], seconds: float) -> dict[str, Any]:
-    modules = {name: importlib.import_module(f"carriers.{name}") for name in names}
-    trips = {case: await beside(modules, *CASES[case], seconds) for case in CASES}
-    speedup = {name: await scaling(module) for name, module in modules.items() if hasattr(module, "SCALES")}
+async def measure(groups: Iterable[list[str]], seconds: float) -> dict[str, Any]:
+    trips: dict[str, Any] = {case: {} for case in CASES}
+    speedup: dict[str, Any] = {}
+    for names in groups:
+        modules = {name: importlib.import_module(f"carriers.{name}") for name in names}
+        for case, values in trips.items():
+            values.update(await beside(modules, *CASES[case], seconds))
+        speedup |= {name: await scaling(module) for name, module in modules.items() if hasattr(module, "SCALES")}
     return {"trips": trips, "speedup": speedup}
 
 
@@ -54,10 +59,17 @@ async def beside(modules: dict[str, Any], function: str, items: list[Any], secon
             carries[name] = await stack.enter_async_context(module.open(function, 1))
             await check(carries[name], function, items)
         times: dict[str, list[float]] = {name: [] for name in carries}
+        busy = dict.fromkeys(carries, 0.0)
         for turn in range(TURNS):
             for name in [*carries][turn % len(carries) :] + [*carries][: turn % len(carries)]:
+                start = time.process_time()
                 times[name] += await repeat(carries[name], items, seconds / TURNS)
-    return {name: {"least": min(each) * 1e6, "median": statistics.median(each) * 1e6} for name, each in times.items()}
+                busy[name] += time.process_time() - start
+    return {name: summary(each, busy[name]) for name, each in times.items()}
+
+
+def summary(times: list[float], busy: float) -> dict[str, float]:
+    return {"least": min(times) * 1e6, "median": statistics.median(times) * 1e6, "cpu": busy / len(times) * 1e6}
 
 
 async def repeat(carry: Carry, items: list[Any], seconds: float) -> list[float]:

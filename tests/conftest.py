@@ -20,6 +20,7 @@ from asyncbatch.flight import Flight
 from asyncbatch.request import Bulk, DetailedRequest, Portion, Request
 from asyncbatch.house import House
 from asyncbatch.residents import Residents
+from asyncbatch.shared import SharedRequest, Wish
 from asyncbatch.testing import VirtualClockLoop
 
 
@@ -102,7 +103,7 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()  # others ask the collector, too
 
 
-OURS = {Request, DetailedRequest, Bulk, Portion, Flight, House, Residents}
+OURS = {Request, DetailedRequest, SharedRequest, Wish, Bulk, Portion, Flight, House, Residents}
 
 
 def _our_objects() -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ import time
 
 import numpy as np
 
-from asyncbatch import batched
+from asyncbatch import Isolated, Stacked, batched
 
 SECRET = "correct horse battery staple"
 
@@ -61,12 +62,67 @@ def decorated(items):
     return [item + 1 for item in items]
 
 
+def passing_on(function):
+    @functools.wraps(function)
+    def passes_on(items):
+        return function(items)
+
+    return passes_on
+
+
+@passing_on
+@passing_on
+def twice_decorated(items):
+    return [item + 1 for item in items]
+
+
+@batched(executor="process")
+@Isolated
+@passing_on
+def inverses(items):
+    return [1 / item for item in items]
+
+
+@Stacked
+def doubled(array):
+    return array * 2
+
+
+@Isolated
+class Divisor:
+    def __init__(self, dividend=6):
+        self.dividend = dividend
+
+    def __call__(self, items):
+        return [self.dividend / item for item in items]
+
+
+def sums(array, mask):
+    return array.sum(axis=1, where=mask)
+
+
+def lengths(items):
+    return [len(items)] * len(items)
+
+
 class WithMethod:
     def __init__(self, addend):
         self.addend = addend
 
+    @batched(executor="process")
+    def plus(self, items):
+        return [(item + self.addend, os.getpid()) for item in items]
+
     def add(self, items):
         return [item + self.addend for item in items]
+
+
+class Waits:
+    def __init__(self, name):
+        wait_at(name)
+
+    def __call__(self, items):
+        return pids(items)
 
 
 class Fails:
@@ -243,6 +299,10 @@ def deadly(items):
     if "die" in items:
         exits(items)
     return pids(items)
+
+
+def waits(names):
+    wait_at(names[0])
 
 
 def dies_or_waits(name, items):

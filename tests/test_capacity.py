@@ -51,6 +51,30 @@ async def test_progress_is_told_to_observers(model):
         assert all(isinstance(each, WorkerReady) and each.seconds >= 0 for each in events)
 
 
+async def test_workers_that_are_ready_are_counted(model):
+    batcher = Batcher(model, executor=ThreadExecutor(2))
+    entering = asyncio.create_task(batcher.__aenter__())
+    await passes()
+    assert batcher.statistics().workers_ready == 0
+    model.gate.set()
+    await entering
+    assert batcher.statistics().workers_ready == 2
+    await batcher.resize(1)
+    assert batcher.statistics().workers_ready == 1
+    await batcher.aclose()
+    assert batcher.statistics().workers_ready == 0
+
+
+@pytest.mark.virtual
+async def test_a_worker_that_works_is_ready():
+    async with running(RecordingFunction(seconds=1), executor=InlineExecutor(2)) as batcher:
+        call = batcher.submit(1)
+        await passes()
+        assert batcher.statistics().in_flight == 1
+        assert batcher.statistics().workers_ready == 2
+        await call
+
+
 async def test_entering_a_batcher_of_a_function_does_not_even_take_a_pass():
     seen = []
     asyncio.get_running_loop().call_soon(seen.append, "a pass")

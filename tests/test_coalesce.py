@@ -6,15 +6,31 @@ import asyncio
 import collections
 import gc
 import math
+import random
+from functools import partial
 
 import cachetools
 import numpy as np
 import pytest
-from callers import outcome, passes, until
+from callers import conserved, kinds, outcome, passes, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncbatch import Batcher, Closed, Coalesced, DeadlineExceeded, FunctionFailed, InlineExecutor, WouldDeadlock, batched
+from asyncbatch import (
+    Batcher,
+    Closed,
+    Coalesced,
+    DeadlineExceeded,
+    EarliestDeadline,
+    Fifo,
+    FunctionFailed,
+    InlineExecutor,
+    Keyed,
+    Priority,
+    QueueFull,
+    WouldDeadlock,
+    batched,
+)
 from asyncbatch.testing import RecordingFunction, VirtualClockLoop
 
 
@@ -100,16 +116,116 @@ async def test_map_asks_once_for_equal_items(anyio_backend):
     assert told(coalesced) == (1, 3, 3)
 
 
-async def test_the_priority_is_passed_on(anyio_backend):
-    class Noting(Batcher):
-        async def __call__(self, item, **details):
-            noted.append(details)
-            return await super().__call__(item, **details)
+# Urgency
 
-    noted = []
-    async with Coalesced(Noting(RecordingFunction())) as coalesced:
-        await asyncio.gather(coalesced(1, priority=3), coalesced(1, priority=9))
-    assert noted == [{"priority": 3}]
+
+@pytest.mark.virtual
+async def test_who_joins_a_request_that_waits_makes_it_as_urgent_as_need_be(anyio_backend):
+    gate = asyncio.Event()
+    function = RecordingFunction(script=[gate])
+    async with coalescing(function, max_batch_size=1, queue=Priority()) as coalesced:
+        calls = [asyncio.create_task(coalesced("first"))]
+        await until(lambda: function.running)
+        for item, priority in (("a", 3), ("b", 2), ("c", 1), ("a", 0), ("b", 5)):
+            calls.append(asyncio.create_task(coalesced(item, priority=priority)))
+            await passes()
+        assert coalesced.batcher.statistics().queued == 3
+        gate.set()
+        assert await asyncio.gather(*calls) == ["first", "a", "b", "c", "a", "b"]
+        assert function.batches == [["first"], ["a"], ["c"], ["b"]]
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("together", [True, False])
+async def test_the_nearest_deadline_says_when_it_goes_and_the_latest_when_it_is_too_late(together, anyio_backend):
+    function = RecordingFunction(seconds=10)
+    async with coalescing(function, max_batch_size=1, queue=EarliestDeadline()) as coalesced:
+        calls = []
+        for item, timeout in (("first", math.inf), ("a", 100), ("b", 35), ("a", 5), ("a", 90), ("b", math.inf)):
+            calls.append(asyncio.create_task(outcome(coalesced(item, timeout=timeout))))
+            await passes(0 if together else 6)
+        results = await asyncio.gather(*calls)
+        assert kinds(results) == ["first", "a", "b", DeadlineExceeded, "a", "b"]
+        assert function.items == (["a", "b", "first"] if together else ["first", "a", "b"])
+        assert function.times == [0, 10, 20]
+        statistics = coalesced.batcher.statistics()
+        assert (statistics.expired, statistics.cancelled, conserved(coalesced.batcher)) == (0, 0, True)
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("queue", [Fifo(), EarliestDeadline(), Keyed()])
+async def test_a_batch_leaves_early_for_each_of_its_deadlines(queue, anyio_backend):
+    function = RecordingFunction(seconds=1)
+    async with coalescing(function, max_wait=100, queue=queue) as coalesced:
+        await coalesced("how long it takes", timeout=3)
+        lone, began = asyncio.create_task(coalesced("a")), asyncio.get_running_loop().time()
+        await asyncio.sleep(1)
+        assert await coalesced("a", timeout=5) == "a"
+        assert await lone == "a"
+        assert began + 4 < function.times[-1] < began + 6
+        late = [asyncio.create_task(outcome(coalesced("b", timeout=timeout))) for timeout in (0.5, 20)]
+        began = asyncio.get_running_loop().time()
+        assert kinds(await asyncio.gather(*late)) == [DeadlineExceeded, "b"]
+        assert function.times[-1] < began + 19
+
+
+@pytest.mark.virtual
+async def test_the_others_of_its_key_leave_early_with_it(anyio_backend):
+    function = RecordingFunction(seconds=1)
+    async with coalescing(function, max_wait=100, queue=Keyed(key=str.upper), key=lambda item: item) as coalesced:
+        calls = [asyncio.create_task(coalesced("other", timeout=90)), asyncio.create_task(coalesced("a"))]
+        calls.append(asyncio.create_task(coalesced("A")))
+        await asyncio.sleep(1)
+        assert await coalesced("a", timeout=8) == "a"
+        assert await asyncio.gather(*calls) == ["other", "a", "A"]
+        assert function.batches == [["a", "A"], ["other"]]
+
+
+@pytest.mark.virtual
+async def test_who_joins_a_request_that_waits_for_room_makes_it_urgent_too(anyio_backend):
+    function = RecordingFunction(seconds=1)
+    async with coalescing(function, max_batch_size=1, queue=Priority(2)) as coalesced:
+        calls = []
+        for item, priority in (("first", 0), ("a", 1), ("b", 2), ("c", 3), ("c", -1)):
+            calls.append(asyncio.create_task(coalesced(item, priority=priority)))
+            await passes()
+        await asyncio.gather(*calls)
+        assert function.batches == [["first"], ["a"], ["c"], ["b"]]
+        assert conserved(coalesced.batcher)
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("when_full", ["wait", "reject", "evict"])
+@pytest.mark.parametrize("seed", range(6))
+async def test_whoever_makes_what_more_urgent_each_request_has_one_outcome(seed, when_full, anyio_backend):
+    rng = random.Random(seed)
+    within = rng.choice([EarliestDeadline(), Priority()])
+    make = rng.choice([type(within), partial(Keyed, key=lambda item: item % 3, within=within)])
+    function = RecordingFunction(seconds=1)
+    options = {"max_wait": rng.choice([0, 2]), "cost": rng.choice([None, lambda item: 1]), "queue": make(8, when_full)}
+    async with coalescing(function, max_batch_size=3, **options) as coalesced:
+        queue = coalesced.batcher._house.queue
+
+        async def call():
+            await asyncio.sleep(20 * rng.random())
+            details = {"timeout": rng.choice([math.inf, 1.5, 3, 6]), "priority": rng.randrange(9)}
+            return await coalesced(rng.randrange(40), **details)
+
+        tasks = [asyncio.create_task(outcome(call())) for _ in range(300)]
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0.3)
+            rng.choice(tasks).cancel()
+            assert conserved(coalesced.batcher)
+            if make is type(within):
+                assert len(queue._queue) == queue.qsize() + queue._dead
+        assert queue.qsize() == 0
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {each for each in kinds(results) if isinstance(each, type)} <= {
+            DeadlineExceeded,
+            QueueFull,
+            asyncio.CancelledError,
+        }
+        assert coalesced._under_way == {}
 
 
 # Leaving

@@ -10,10 +10,11 @@ import math
 import random
 import sys
 
+import anyio
 import pytest
 from callers import busy, kinds, conserved, outcome, passes, running, until
 
-from asyncbatch import DeadlineExceeded, EarliestDeadline, Keyed, Priority, QueueFull, batched
+from asyncbatch import ByLength, DeadlineExceeded, EarliestDeadline, Fifo, Keyed, Priority, QueueFull, batched
 from asyncbatch.deadlines import Deadlines
 from asyncbatch.flight import Flight
 from asyncbatch.keyed import KeyedDepartures
@@ -334,10 +335,13 @@ async def test_a_map_of_many_keys_has_one_outcome():
 
 
 @pytest.mark.parametrize("cost", [None, lambda item: item % 4])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(12))
 async def test_whatever_comes_and_goes_each_item_has_one_outcome(cost, seed):
     rng = random.Random(seed)
-    queue = Keyed(rng.choice([2, 5, INF]), rng.choice(["wait", "reject", "evict"]), key=lambda item: item % 5)
+    most = rng.choice([1, 2, INF])
+    when_full = rng.choice(["wait", "reject", "evict"])
+    within = rng.choice([Fifo(), Priority(), EarliestDeadline()])
+    queue = Keyed(rng.choice([2, 5, INF]), when_full, key=lambda item: item % 5, max_per_key=most, within=within)
     function = RecordingFunction(seconds=1.0)
     limits = {"max_batch_size": 3, "max_wait": rng.choice([0, 0.7, INF]), "max_batch_cost": rng.choice([4, INF])}
     async with running(function, queue=queue, cost=cost, **limits) as batcher:
@@ -348,6 +352,7 @@ async def test_whatever_comes_and_goes_each_item_has_one_outcome(cost, seed):
         async def call(n):
             await asyncio.sleep(rng.random() * 9)
             details = {"timeout": rng.choice([INF, INF, 2.5]), "key": rng.choice([None, None, "other"])}
+            details["priority"] = rng.randrange(3)
             if n % 7 == 0:
                 return await batcher.map(range(n * 100, n * 100 + rng.randrange(12)), **details)
             return await (stream(range(n * 100, n * 100 + 9)) if n % 9 == 0 else batcher(n * 100, **details))
@@ -358,6 +363,7 @@ async def test_whatever_comes_and_goes_each_item_has_one_outcome(cost, seed):
             rng.choice(tasks).cancel()
             batcher.flush()
             assert conserved(batcher)
+            assert all(group.admitted <= most for group in batcher._house.queue._groups.values())
         while not all(task.done() for task in tasks):
             await asyncio.sleep(0.5)
             batcher.flush()
@@ -365,6 +371,122 @@ async def test_whatever_comes_and_goes_each_item_has_one_outcome(cost, seed):
         assert conserved(batcher)
         ran = list(itertools.chain(*function.batches))
         assert len(ran) == len(set(ran))
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (0, 0)
+
+
+async def test_a_key_that_is_full_keeps_nobody_else_waiting():
+    async with busy(max_batch_size=2, queue=Keyed(4, max_per_key=2)) as (batcher, function):
+        noise = [asyncio.create_task(outcome(batcher(n, key="noisy"))) for n in range(6)]
+        mapped = asyncio.create_task(batcher.map(range(10, 15), key="noisy"))
+        await passes()
+        quiet = [asyncio.create_task(batcher("quiet", key="quiet")) for _ in range(2)]
+        late = asyncio.create_task(outcome(batcher("late", key="late")))
+        await passes()
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (4, 6)
+        noise[4].cancel()
+        noise[0].cancel()  # its place is for whoever waited longer for a turn
+        await passes()
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (4, 4)
+        batcher.release()
+        await asyncio.gather(*noise[1:4], noise[5], *quiet, late, mapped)
+        assert function.batches[:3] == [[1], ["quiet", "quiet"], ["late"]]
+        assert function.batches[3:] == [[2, 3], [5, 10], [11, 12], [13, 14]]
+        assert conserved(batcher)
+
+
+async def test_a_key_that_is_full_turns_away_its_own():
+    async with busy(queue=Keyed(9, "reject", key=lambda item: str(item)[0], max_per_key=2)) as (batcher, _):
+        futures = submit(batcher, 1, 10, 2)
+        for refused in (batcher(1), batcher.map([3, 1]), batcher.map([4, 5], key="1")):
+            assert type(await outcome(refused)) is QueueFull
+        mapped = asyncio.create_task(batcher.map([3, 2, 20, 3]))
+        await passes()
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (6, 1)
+        others = [batcher.submit(6), asyncio.create_task(batcher.map([7, 8]))]  # nobody of their keys waits for room
+        await passes()
+        batcher.release()
+        assert await results([*futures, mapped, *others]) == [1, 10, 2, [3, 2, 20, 3], 6, [7, 8]]
+        assert (batcher.statistics().rejected, conserved(batcher)) == (5, True)
+
+
+async def test_a_key_that_is_full_turns_out_its_oldest():
+    async with busy(queue=Keyed(9, "evict", max_per_key=2)) as (batcher, _):
+        futures = submit(batcher, 1, key="a") + submit(batcher, 2, key="b") + submit(batcher, 3, 4, key="a")
+        batcher.release()
+        assert kinds(await results(futures)) == [QueueFull, 2, 3, 4]
+        assert (batcher.statistics().rejected, conserved(batcher)) == (1, True)
+
+
+async def test_a_static_batcher_does_not_wait_for_more_of_a_key_than_may_come():
+    async with running(RecordingFunction(), max_wait=INF, max_batch_size=8, queue=Keyed(max_per_key=2)) as batcher:
+        assert await outcome(batcher.map(range(4), key="a")) == [0, 1, 2, 3]
+        assert batcher.statistics().reasons == {"full": 2}
+
+
+async def test_within_a_key_the_most_urgent_go_first_and_keys_take_turns_all_the_same():
+    queue = Keyed(key=lambda item: item[0], within=Priority())
+    async with busy(max_batch_size=2, queue=queue) as (batcher, function):
+        futures = [batcher.submit(("a", n), priority=-n) for n in range(4)]
+        futures += [batcher.submit(("b", n), priority=9 - n % 2) for n in range(3)]
+        mapped = asyncio.create_task(batcher.map([("a", 8), ("b", 8)], priority=-1.5))
+        await passes()
+        batcher.release()
+        await results([*futures, mapped])
+        assert [[n for _, n in batch] for batch in function.batches] == [[3, 2], [8, 1], [8, 1], [0, 2], [0]]
+        assert [batch[0][0] for batch in function.batches] == ["a", "b", "a", "b", "a"]
+        assert conserved(batcher)
+
+
+async def test_within_a_key_the_nearest_deadline_goes_first_those_of_scopes_included():
+    async with busy(max_batch_size=1, queue=Keyed(within=EarliestDeadline())) as (batcher, function):
+
+        async def under_a_scope():
+            with anyio.fail_after(20):
+                return await batcher("scope", key="a")
+
+        futures = submit(batcher, "whenever", key="a") + submit(batcher, "later", key="a", timeout=30)
+        scoped = asyncio.create_task(under_a_scope())
+        await passes()
+        futures += submit(batcher, "soon", key="a", timeout=10) + submit(batcher, "other", key="b")
+        batcher.release()
+        await results([*futures, scoped])
+        assert [batch for batch in function.batches if batch != ["other"]] == [["soon"], ["scope"], ["later"], ["whenever"]]
+
+
+async def test_the_least_urgent_of_a_key_is_evicted():
+    async with busy(queue=Keyed(4, "evict", max_per_key=3, within=Priority())) as (batcher, _):
+        futures = [batcher.submit(p, priority=p, key="a") for p in (2, 3, 1)] + submit(batcher, "b", key="b")
+        futures += [batcher.submit(0, priority=0, key="a"), batcher.submit("c", key="c")]
+        batcher.release()
+        assert kinds(await results(futures)) == [QueueFull, QueueFull, 1, "b", 0, "c"]
+        assert conserved(batcher)
+
+
+async def test_within_a_key_the_oldest_says_how_long_to_wait_though_it_goes_last():
+    function = RecordingFunction()
+    async with running(function, max_wait=1.0, max_batch_size=2, queue=Keyed(within=Priority())) as batcher:
+        futures = submit(batcher, "patient", key="a", priority=9)
+        await asyncio.sleep(0.5)
+        futures += submit(batcher, "other", key="b")
+        futures.append(batcher.submit("urgent", key="a"))
+        await results(futures)
+        assert function.batches == [["urgent", "patient"], ["other"]]
+        assert function.times == [0.5, 1.5]
+        lone = batcher.submit("lone", key="a", priority=9)
+        await lone
+        assert function.times[-1] == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("within", [None, "priority", Priority, Keyed(), ByLength(), Priority(5), Fifo(when_full="reject")])
+def test_what_cannot_be_the_order_within_a_key_is_refused(within):
+    with pytest.raises((TypeError, ValueError), match="within"):
+        Keyed(within=within)
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, "2", None, True, math.nan])
+def test_a_bound_for_each_key_that_makes_no_sense_is_refused(most):
+    with pytest.raises((TypeError, ValueError), match="max_per_key"):
+        Keyed(max_per_key=most)
 
 
 async def test_errors_stand_in_their_places_of_a_map_of_many_keys():
@@ -470,7 +592,8 @@ def counted_lines():
 
 
 def make_queue(discipline):
-    return discipline.queue_class(discipline, Tally(None, "it"), lambda: None, lambda: QueueFull("full"), costed=False)
+    tally, costed = Tally(None), discipline.costed
+    return discipline.queue_class(discipline, tally, lambda: None, lambda: QueueFull("full"), costed=costed)
 
 
 @contextlib.contextmanager
@@ -483,8 +606,8 @@ def at_most(comparisons):
 @pytest.mark.parametrize("discipline", [Priority, EarliestDeadline])
 def test_with_100_000_waiting_a_request_costs_few_comparisons(discipline, monkeypatch):
     rng, each = random.Random(7), 8 * math.log2(MANY)  # two for each row, in three heaps
-    rank = discipline.queue_class.rank
-    monkeypatch.setattr(discipline.queue_class, "rank", lambda *of: Counted(rank(*of)))
+    rank = discipline.rank
+    monkeypatch.setattr(discipline, "rank", lambda *of: Counted(rank(*of)))
 
     async def main():
         queue = make_queue(discipline(MANY, "evict"))
@@ -508,15 +631,16 @@ def test_with_100_000_waiting_a_request_costs_few_comparisons(discipline, monkey
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("within", [Fifo(), Priority()])
 @pytest.mark.parametrize("keys", [1, 1000, MANY])
-def test_with_100_000_waiting_under_many_keys_a_request_costs_few_steps(keys):
+def test_with_100_000_waiting_under_many_keys_a_request_costs_few_steps(keys, within):
     """Counted are the lines of Python that run: each does little."""
     rng = random.Random(7)
 
     async def main():
-        queue = make_queue(Keyed(MANY, "evict"))
+        queue = make_queue(Keyed(MANY, "evict", within=within))
         limits, deadlines = Limits(64, 1.0, INF), Deadlines(asyncio.get_running_loop(), "it", lambda _: True)
-        rule = KeyedDepartures("it", limits, None, queue, deadlines, Tally(None, "it"), costed=False)
+        rule = KeyedDepartures("it", limits, None, queue, deadlines, Tally(None), costed=False)
         requests = [waiting(queue, key=n % keys) for n in range(MANY)]
         for request in requests:
             queue.put_nowait(request)
@@ -524,7 +648,7 @@ def test_with_100_000_waiting_under_many_keys_a_request_costs_few_steps(keys):
 
         def turn():
             for _ in range(3):  # one of them turns out another
-                queue.put_nowait(waiting(queue, key=rng.randrange(keys)))
+                queue.put_nowait(waiting(queue, key=rng.randrange(keys), priority=rng.random()))
             requests.pop().leave("cancelled")
             assert rule.decide(2.0)[1]
             queue.board(flight := Flight(None, None), 1)
@@ -535,5 +659,30 @@ def test_with_100_000_waiting_under_many_keys_a_request_costs_few_steps(keys):
             for _ in range(100):
                 turn()
         assert lines() / 100 < 1000
+
+    asyncio.run(main())
+
+
+def test_with_100_000_waiting_a_batch_of_one_length_costs_few_steps():
+    """Counted are the lines of Python that run: a few for each of the window, whatever waits behind it."""
+    rng = random.Random(7)
+
+    async def main():
+        queue = make_queue(ByLength(MANY, "evict", window=4))
+        requests = [waiting(queue, cost=rng.random()) for _ in range(MANY)]
+        for request in requests:
+            queue.put_nowait(request)
+
+        def turn():
+            for _ in range(33):  # all but one turn out another
+                queue.put_nowait(waiting(queue, cost=rng.random()))
+            requests.pop().leave("cancelled")
+            queue.board(flight := Flight(None, None), 32, 16.0)
+            assert len(flight.items) >= 16
+
+        with counted_lines() as lines:
+            for _ in range(20):
+                turn()
+        assert lines() / 20 < 32 * 4 * 50
 
     asyncio.run(main())

@@ -1018,6 +1018,7 @@ async def test_errors_nobody_fetched_are_the_callers_noise_only_for_futures_it_h
         asyncbatch.WouldDeadlock("x"),
         asyncbatch.FunctionFailed("x"),
         QueueFull("x", 1.5),
+        asyncbatch.ItemTooLarge.of("x", 2, 1),
         OutputCountMismatch("name", 2, 3),
         OutputTypeError("name", "None"),
     ],
@@ -1033,6 +1034,7 @@ def test_our_own_errors_survive_pickling_and_have_one_base(error):
 def test_our_own_errors_are_caught_as_what_they_resemble():
     assert issubclass(asyncbatch.DeadlineExceeded, TimeoutError)
     assert issubclass(QueueFull, asyncio.QueueFull)
+    assert issubclass(asyncbatch.ItemTooLarge, ValueError)
     assert issubclass(OutputCountMismatch, ValueError)
     assert issubclass(OutputTypeError, TypeError)
     assert issubclass(asyncbatch.Closed, RuntimeError)

@@ -18,12 +18,12 @@ HOUSE = Path(asyncbatch.__file__).parent
 # A room may import only from rooms before it. A new one gets its place here.
 ROOMS = """
     errors parameters function
-    request deadlines
-    metrics metrics.events metrics.statistics
+    request shared deadlines
+    metrics metrics.statistics metrics.events
     scatter flight
-    doorbell lobby discipline intake ranked queues
+    doorbell lobby order discipline intake ranked queues
     policies batchtime objectives returning departures
-    parts turns keyed
+    parts lobbies turns keyed keys lengths
     executors.slot executors.inline executors.answers executors.aside executors.futures
     executors.references executors.packing executors.framing executors.arena executors.cargo
     executors.worker executors.child executors.restarts executors.process executors
@@ -32,8 +32,9 @@ ROOMS = """
     lifetime controls imap keywords batcher
     decorator coalesce sync
     adapters.stepwise adapters.isolated adapters.sizes adapters.arrays adapters
+    metrics.logging metrics.prometheus metrics.otel
     testing simulate
-    terminal corpus demo
+    terminal corpus demo top
     tune.inputs tune.quality tune.curve tune.profile tune.plan tune.trial
     tune.options tune.words tune.code tune.report tune.chart tune.page tune
     __main__
@@ -46,6 +47,8 @@ THIRD_PARTIES = {
     "corpus": {"numpy"},
     "demo": {"numpy", "uvloop"},
     "executors.packing": {"numpy"},
+    "metrics.otel": {"opentelemetry"},
+    "metrics.prometheus": {"prometheus_client"},
     "tune.inputs": {"numpy"},
     "tune.quality": {"numpy"},
 }
@@ -60,6 +63,7 @@ STRANGERS = {
     "queues": {"time"},
     "ranked": {"time"},
     "intake": {"time"},
+    "order": {"time"},
     "scatter": {"concurrent"},
     "tune.curve": {"asyncio", "time"},
     "tune.words": {"asyncio", "time"},
@@ -140,7 +144,16 @@ def test_the_front_door_tells_the_true_order():
 
 
 def test_importing_it_brings_in_nothing_that_is_not_used():
-    heavy = {"numpy", "uvloop", "trio", "ray", "prometheus_client", "opentelemetry", "concurrent.futures.process"}
+    heavy = {
+        "numpy",
+        "uvloop",
+        "trio",
+        "ray",
+        "asyncbatch.metrics.logging",
+        "prometheus_client",
+        "opentelemetry",
+        "concurrent.futures.process",
+    }
     code = f"import sys, asyncbatch, asyncbatch.sync, asyncbatch.testing; print(*sorted({heavy} & set(sys.modules)))"
 
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

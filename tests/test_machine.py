@@ -36,12 +36,15 @@ from scenarios import (
 
 from asyncbatch import (
     Batcher,
+    ByLength,
     Closed,
+    CostObjective,
     DeadlineExceeded,
     EarliestDeadline,
     Fifo,
     InlineExecutor,
     Keyed,
+    LatencyObjective,
     OutputCountMismatch,
     OutputTypeError,
     Priority,
@@ -76,6 +79,7 @@ class Setup:
     max_batch_size: int
     max_wait: float
     max_batch_cost: float
+    policy: LatencyObjective | None = None
 
     @property
     def keyed(self) -> bool:
@@ -93,7 +97,8 @@ class Setup:
             max_batch_size=self.max_batch_size,
             max_wait=self.max_wait,
             max_batch_cost=self.max_batch_cost,
-            cost=None if self.max_batch_cost == math.inf else cost_of,
+            policy=self.policy,
+            cost=None if self.max_batch_cost == math.inf and self.discipline is not ByLength else cost_of,
             name="it",
         )
 
@@ -101,7 +106,7 @@ class Setup:
 SETUPS = st.builds(
     Setup,
     loop=st.sampled_from(LOOPS),
-    discipline=st.sampled_from([Fifo, Fifo, EarliestDeadline, Priority, Keyed, BY_ITEM]),
+    discipline=st.sampled_from([Fifo, Fifo, EarliestDeadline, Priority, Keyed, BY_ITEM, ByLength]),
     maxsize=st.sampled_from([math.inf, 1, 2, 3, 5]),
     when_full=st.sampled_from(["wait", "wait", "reject", "evict"]),
     slots=st.integers(1, 3),
@@ -109,6 +114,7 @@ SETUPS = st.builds(
     max_batch_size=st.integers(1, 4),
     max_wait=st.sampled_from(WAITS),
     max_batch_cost=st.sampled_from([math.inf, math.inf, 3.0]),
+    policy=st.sampled_from([None, None, LatencyObjective(0.001), LatencyObjective(0.02), CostObjective(0.002), CostObjective(2.0)]),
 )
 
 
@@ -331,7 +337,8 @@ class Yard(Workshop):
         batcher, slots = self.batcher, self.setup.slots
         if len(items) > batcher.max_batch_size:
             self.complain(f"{items} is larger than {batcher.max_batch_size}")
-        if len(items) > 1 and self.is_costed() and sum(map(cost_of, items)) > batcher.max_batch_cost:
+        costs = [max(map(cost_of, items))] * len(items) if self.setup.discipline is ByLength else map(cost_of, items)
+        if len(items) > 1 and self.is_costed() and sum(costs) > batcher.max_batch_cost:
             self.complain(f"{items} costs more than {batcher.max_batch_cost}")
         if len(self.running) >= slots:
             self.complain(f"more than {slots} batches run")
@@ -357,7 +364,9 @@ class Yard(Workshop):
         if len(keys) > 1:
             self.complain(f"{items} have different keys")
         mine = [self.urgency(item) for item in items]
-        if mine != sorted(mine) and self.setup.when_full != "evict":  # there a map may wait for room, and no other
+        if self.setup.discipline is ByLength:  # only the first has to go, with whatever of it
+            mine = [min(mine)[:2]]
+        elif mine != sorted(mine) and self.setup.when_full != "evict":  # there a map may wait for room, and no other
             self.complain(f"{items} are out of order")
         others = [self.urgency(item) for item in self.waiting() if item not in items and self.key(item) in keys]
         if others and min(others) < max(mine) and self.is_order_known():
@@ -366,6 +375,8 @@ class Yard(Workshop):
     def is_order_known(self) -> bool:
         """Not while some who seem to wait were just evicted or told of an interruption; nor who waits for room."""
         has_lobby = self.setup.discipline in (EarliestDeadline, Priority) and self.setup.maxsize < math.inf
+        if self.setup.policy is not None:  # some of those may have been told in this very moment that they are too late
+            return False
         return not has_lobby and not self.interrupted and self.setup.when_full != "evict"
 
     def urgency(self, item: int) -> tuple[float, int, int]:
@@ -373,8 +384,16 @@ class Yard(Workshop):
 
     def urgency_of(self, call: Call) -> tuple[float, int]:
         # By default, one level of priority is as much as a second of waiting.
-        ranks = {Fifo: 0, EarliestDeadline: call.deadline, Priority: call.arrived + call.priority}
+        ranks = {
+            Fifo: 0,
+            EarliestDeadline: min(call.deadline, self.objective(call)),
+            Priority: call.arrived + call.priority,
+        }
         return (ranks.get(self.setup.discipline, 0), call.order or 0)
+
+    def objective(self, call: Call) -> float:
+        """Return when the policy is to have it answered, if it cares."""
+        return math.inf if self.setup.policy is None or call.kind == "map" else call.arrived + self.setup.policy.seconds
 
     def key(self, item: int) -> Any:
         """Return by what its batch is chosen: nothing, unless the queue goes by keys."""
@@ -388,10 +407,12 @@ class Yard(Workshop):
         waiting = {item for item in everybody if self.key(item) == self.key(items[0])}
         calls = [self.by_item[item] for item in waiting]
         oldest = min(call.arrived for call in calls)
+        count = len(waiting) if self.setup.discipline is ByLength else len(items)  # there it may be that few fit together
         reasons = {
-            "full": len(items) >= self.batcher.max_batch_size or len(everybody) >= self.setup.maxsize,
+            "full": count >= self.batcher.max_batch_size or len(everybody) >= self.setup.maxsize,
             "cost": self.is_costed() and sum(map(cost_of, waiting)) >= self.batcher.max_batch_cost,
             "wait": self.loop.time() >= oldest + self.batcher.max_wait - INSTANT,
+            "policy": self.setup.policy is not None,  # it may have learnt that now is the time
             "flush": oldest <= self.flushed,
             "deadline": min(call.deadline for call in calls) < math.inf,
             "close": self.closing,
@@ -525,6 +546,12 @@ class Yard(Workshop):
             return "failed"
         if kind is DeadlineExceeded and call.deadline <= self.loop.time() + INSTANT:
             return "expired"
+        if (
+            kind is DeadlineExceeded
+            and self.setup.policy is not None
+            and min(call.deadline, self.objective(call)) < math.inf
+        ):
+            return "expired"  # it could not be answered in time any more
         if kind is QueueFull and (call.kind == "submit" or self.setup.when_full != "wait"):
             return "rejected"
         if kind is Closed and (self.closing or self.interrupted):
@@ -575,12 +602,15 @@ class Yard(Workshop):
         reasons = {
             "full": len(waiting) >= self.batcher.max_batch_size or full,
             "cost": self.is_costed() and sum(map(cost_of, waiting)) >= self.batcher.max_batch_cost,
-            "wait": self.loop.time() >= oldest + self.batcher.max_wait,
+            "wait": self.loop.time() >= oldest + self.longest_wait(),
             "flush": oldest < self.flushed,
             "close": self.closing,
         }
         if due := [reason for reason, holds in reasons.items() if holds]:
             self.complain(f"{waiting} wait at {self.loop.time()}, with a free slot, though due: {due}")
+
+    def longest_wait(self) -> float:
+        return self.batcher.max_wait if self.setup.policy is None else self.setup.policy.seconds
 
     def observe_closers(self) -> None:
         for closer, until in self.closers:
@@ -738,7 +768,7 @@ class Histories(RuleBasedStateMachine):
 @pytest.mark.parametrize("sweeping", [False, True], ids=["", "sweeping"])
 def test_every_history_of_calls_and_faults_keeps_the_promises(sweeping, monkeypatch):
     if sweeping:  # as it goes where many leave, which no history here is long enough for
-        monkeypatch.setattr("asyncbatch.intake.SWEEP_AT", 0)
+        monkeypatch.setattr("asyncbatch.order.SWEEP_AT", 0)
         monkeypatch.setattr("asyncbatch.lobby.SWEEP_AT", 0)
         monkeypatch.setattr("asyncbatch.deadlines._SLACK", 1)
     examples = int(os.environ.get("ASYNCBATCH_EXAMPLES", "250"))

@@ -13,6 +13,8 @@ import references
 
 from asyncbatch import (
     Batcher,
+    ByLength,
+    Coalesced,
     CostObjective,
     DeadlineExceeded,
     EarliestDeadline,
@@ -435,3 +437,63 @@ async def test_everybody_has_one_outcome_whatever_happens():
                 await asyncio.gather(*calls, return_exceptions=True)
                 assert conserved(batcher)
                 assert batcher.statistics().queued == 0
+
+
+# Together with other disciplines
+
+
+async def test_a_shared_request_is_not_dropped_for_one_of_its_callers():
+    function = RecordingFunction(seconds=1)
+    async with running(function, policy=LatencyObjective(100), queue=EarliestDeadline(), max_batch_size=1) as batcher:
+        await acquainted(batcher, function)
+        coalesced = Coalesced(batcher)
+        calls = start(batcher, "flies")
+        await passes()
+        calls += start(coalesced, "shared", timeout=1.5) + start(coalesced, "shared", timeout=50)
+        await passes()
+        calls += start(batcher, "cannot", timeout=1.5)
+        answers = await asyncio.gather(*calls)
+        assert [type(answer) for answer, _ in answers] == [str, DeadlineExceeded, str, DeadlineExceeded]
+        assert function.batches == [["flies"], ["shared"]]
+
+
+async def test_a_shared_request_that_is_too_late_is_too_late_for_all_who_share_it():
+    function = RecordingFunction(seconds=1)
+    for queue in (Fifo(), EarliestDeadline(), Keyed()):
+        async with running(function, policy=LatencyObjective(1.5), queue=queue, max_batch_size=1) as batcher:
+            await acquainted(batcher, function)
+            coalesced = Coalesced(batcher)
+            calls = start(batcher, "flies")
+            await passes()
+            calls += start(coalesced, "late") + start(coalesced, "late", timeout=50)
+            answers = await asyncio.gather(*calls)
+            assert [type(answer) for answer, _ in answers] == [str, DeadlineExceeded, DeadlineExceeded]
+            assert conserved(batcher)
+
+
+async def test_keys_with_an_order_within_keep_the_objective():
+    function = RecordingFunction(seconds=1)
+    queue = Keyed(within=EarliestDeadline())
+    async with running(function, policy=LatencyObjective(10), queue=queue, max_batch_size=1) as batcher:
+        await acquainted(batcher, function)
+        calls = start(batcher, "flies", key=1)
+        await passes()
+        calls += start(batcher, "objective", key=1) + start(batcher, "patient", key=1, timeout=50)
+        calls += start(batcher, "in a hurry", key=1, timeout=3) + start(batcher, "cannot", key=1, timeout=1.5)
+        answers = await asyncio.gather(*calls)
+        assert isinstance(answers[-1][0], DeadlineExceeded)
+        assert function.batches == [["flies"], ["in a hurry"], ["objective"], ["patient"]]
+
+
+async def test_what_padding_costs_is_learnt_as_well():
+    function = RecordingFunction()
+    function._work = lambda size, seconds: asyncio.sleep(size * max(function.batches[-1]) / 100)
+    settings = {"queue": ByLength(), "cost": lambda item: item, "max_batch_cost": 1000, "max_batch_size": 100}
+    async with running(function, policy=LatencyObjective(2.0), **settings) as batcher:
+        for length in (10, 20, 40, 80, 10, 20, 40, 80):
+            await batcher(length)
+            await asyncio.sleep(10)
+        function.batches.clear()
+        answers = await asyncio.gather(*start(batcher, 100, 90, 20))
+        assert [type(answer) for answer, _ in answers] == [DeadlineExceeded, int, int]  # 3 s for all, 1.8 s for two
+        assert function.batches == [[90, 20]]

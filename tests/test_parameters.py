@@ -14,6 +14,7 @@ import pytest
 import asyncbatch.sync
 from asyncbatch import (
     Batcher,
+    ByLength,
     EarliestDeadline,
     Fifo,
     FuturesExecutor,
@@ -60,6 +61,7 @@ BAD_SETTINGS = {
     "max_wait": NO_SECONDS,
     "max_batch_cost": NO_AMOUNTS,
     "cost": [5, "len", []],
+    "oversized": ["split", None, "", True, 1, ["alone"]],
     "policy": [5, "size", []],
     "queue": [5, "fifo", Fifo, asyncio.Queue, 100, []],
     "executor": [5, "process pool", "", ThreadExecutor, concurrent.futures.ThreadPoolExecutor, [], object(), True],
@@ -108,6 +110,7 @@ GOOD_SETTINGS = {
     "max_wait": [0, 0.0, 1, 1e-12, INF, 1e300, np.float64(0.1), np.float32(0.1), Fraction(1, 10)],
     "max_batch_cost": [1, 0.5, INF, np.float64(3), Fraction(7, 2)],
     "cost": [None, lambda item: 1, int, lambda item: np.float64(1), lambda item: 0],
+    "oversized": ["alone", "reject"],
     "policy": [None, lambda outlook: 0.0],
     "queue": [
         None,
@@ -256,7 +259,7 @@ def test_a_batcher_for_threads_refuses_details_that_make_no_sense():
 # Configurations
 
 
-@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline, Priority, Keyed])
+@pytest.mark.parametrize("discipline", [Fifo, EarliestDeadline, Priority, Keyed, ByLength])
 def test_a_queue_is_not_made_with_settings_that_make_no_sense(discipline):
     for value in NO_SIZES:
         with pytest.raises((TypeError, ValueError), match="maxsize"):
@@ -290,6 +293,7 @@ CONFIGURATIONS = [
     EarliestDeadline(5),
     Priority(5),
     Keyed(5, key=len),
+    ByLength(5, window=2),
     InlineExecutor(2),
     ThreadExecutor(2),
 ]
@@ -333,7 +337,7 @@ async def test_statistics_are_frozen():
 
 def test_a_mistake_with_something_large_or_secret_does_not_print_it():
     secret = "s3cret" * 3
-    for name in ("max_batch_size", "max_wait", "max_batch_cost", "cost", "policy", "queue", "name"):
+    for name in ("max_batch_size", "max_wait", "max_batch_cost", "cost", "oversized", "policy", "queue", "name"):
         value = [secret] if name == "name" else secret
         with pytest.raises((TypeError, ValueError)) as caught:
             Batcher(function, **{name: value})

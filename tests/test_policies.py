@@ -568,10 +568,10 @@ async def test_observers_are_told_what_happens():
     function = RecordingFunction(seconds=2, script=[2.0, KeyError("x")])
     async with running(function, name="embed", max_wait=1, observers=[events.append]) as batcher:
         await asyncio.gather(*start(batcher, 1, 2))
-        assert events == [BatchStarted("embed", "wait", 2, 1.0), BatchEnded("embed", 2, 2.0, None)]
+        assert events == [BatchStarted("embed", "wait", 2, 1.0, (1.0, 1.0)), BatchEnded("embed", 2, 2.0, None, 2, 0)]
         events.clear()
         await asyncio.gather(*start(batcher, 3))
-        assert events[-1] == BatchEnded("embed", 1, 0.0, "KeyError")
+        assert events[-1] == BatchEnded("embed", 1, 0.0, "KeyError", 0, 1)
         events.clear()
         left = batcher.submit(4)
         left.cancel()

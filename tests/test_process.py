@@ -21,16 +21,30 @@ import numpy as np
 import pytest
 
 import asyncbatch.sync
-from asyncbatch import Batcher, Closed, OutputCountMismatch, OutputTypeError, ProcessExecutor, WorkerLost, batched
+from asyncbatch import (
+    AllowedSizes,
+    Batcher,
+    Closed,
+    Isolated,
+    OutputCountMismatch,
+    OutputTypeError,
+    Padded,
+    ProcessExecutor,
+    WorkerLost,
+    batched,
+)
 from asyncbatch.executors import restarts
 from asyncbatch.executors.packing import Rows
+from asyncbatch.metrics.events import WorkerDied
 from inhabitants import (
     SECRET,
     Dies,
+    Divisor,
     Fails,
     Model,
     Unpicklable,
     Ununpicklable,
+    Waits,
     WithMethod,
     as_array,
     asked,
@@ -41,6 +55,7 @@ from inhabitants import (
     decorated,
     dies_at_first,
     dies_or_waits,
+    doubled,
     doubled_list,
     exhausts_memory,
     exits,
@@ -48,8 +63,10 @@ from inhabitants import (
     generator,
     identity,
     in_place,
+    inverses,
     kills_itself,
     leaves,
+    lengths,
     mapping,
     means,
     meet,
@@ -70,8 +87,10 @@ from inhabitants import (
     returns_errors,
     segfaults,
     sharing,
+    sums,
     too_long_an_array,
     too_many,
+    twice_decorated,
     unpicklable_at_two,
     ununpicklable_at_two,
 )
@@ -198,9 +217,47 @@ async def test_workers_work_at_the_same_time(gate):
         assert len(set(await both)) == 2
 
 
-async def test_a_decorated_function_is_found_behind_its_decorator():
-    async with running(decorated.__wrapped__) as batcher:
+@pytest.mark.parametrize(
+    "function",
+    [decorated.__wrapped__, twice_decorated, twice_decorated.__wrapped__, twice_decorated.__wrapped__.__wrapped__],
+)
+async def test_a_decorated_function_is_found_behind_its_decorators(function):
+    async with running(function) as batcher:
         assert await outcome(batcher(1)) == 2
+
+
+async def test_adapters_may_be_decorators():
+    async with running(inverses.__wrapped__) as batcher:
+        assert callers.kinds(await outcomes(batcher, 2, 0, 4)) == [0.5, ZeroDivisionError, 0.25]
+    async with running(doubled) as batcher:
+        assert same(await outcome(batcher.map([np.ones(2), np.ones(3)])), [np.full(2, 2.0), np.full(3, 2.0)])
+    async with running(Divisor) as batcher:
+        assert callers.kinds(await outcomes(batcher, 2, 0, 3)) == [3.0, ZeroDivisionError, 2.0]
+
+
+async def test_adapters_work_where_the_function_works():
+    ragged = [np.arange(length) for length in (1, 3, 2)]
+    async with running(Isolated(Padded(sums))) as batcher:
+        answers = await outcome(batcher.map([*ragged, None], return_exceptions=True))
+        assert callers.kinds(answers) == [0, 3, 1, TypeError]
+    async with running(AllowedSizes(lengths, (1, 4))) as batcher:
+        assert await outcome(batcher.map(range(3))) == [4, 4, 4]
+
+
+async def test_a_name_that_has_no_end_is_told_as_any_that_cannot_be_found(monkeypatch):
+    endless = type("Endless", (), {"__wrapped__": property(lambda self: self)})
+    monkeypatch.setattr("inhabitants.identity", endless())
+    with pytest.raises(TypeError, match="not the same object"):
+        async with running(identity):
+            raise AssertionError
+
+
+async def test_a_batched_method_travels_with_its_instance():
+    instance = WithMethod(5)
+    async with instance.plus:
+        answer, pid = await outcome(instance.plus(1))
+    assert answer == 6
+    assert pid != os.getpid()
 
 
 async def test_a_method_travels_with_its_instance():
@@ -221,7 +278,12 @@ def test_what_cannot_be_imported_is_told_at_once():
     async def coroutine(items):
         return items
 
-    for function, words in ((lambda items: items, "def"), (local, "top level"), (coroutine, "async")):
+    for function, words in (
+        (lambda items: items, "def"),
+        (Isolated(lambda items: items), "def"),
+        (local, "top level"),
+        (coroutine, "async"),
+    ):
         with pytest.raises(TypeError, match=words):
             Batcher(function, executor="process")
 
@@ -233,7 +295,16 @@ async def test_what_does_not_pickle_with_a_function_is_told_on_entering():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"workers": 0}, {"timeout": 0}, {"arena": -1}, {"retries": -1}, {"restarts": 1.5}, {"timeout": "1"}]
+    "wrong",
+    [
+        {"workers": 0},
+        {"timeout": 0},
+        {"build_timeout": 0},
+        {"arena": -1},
+        {"retries": -1},
+        {"restarts": 1.5},
+        {"timeout": "1"},
+    ],
 )
 def test_settings_that_make_no_sense_are_told_at_once(wrong):
     (name,) = wrong
@@ -517,6 +588,31 @@ async def test_a_worker_that_ends_fails_its_batch_and_is_replaced(capfd):
     assert "segfaults" in capfd.readouterr().err, "faulthandler says where"
 
 
+async def test_whoever_observes_is_told_of_each_that_is_lost(gate, capfd):
+    deaths, died = [], asyncio.Event()
+
+    def observe(event):
+        if isinstance(event, WorkerDied):
+            deaths.append((event.batcher, event.reason, event.exit_code))
+            died.set()
+
+    async with running(perform, ProcessExecutor(timeout=1.5), name="it", observers=[observe]) as batcher:
+        assert (batcher.statistics().workers_ready, batcher.statistics().workers_lost) == (1, 0)
+        for deed, number in ((exits, 1), (segfaults, 2)):
+            await outcome(batcher((deed.__name__, 1)))
+            assert batcher.statistics().workers_lost == len(deaths) == number, "by the time that callers know"
+        pid = await outcome(batcher(("pids", 1)))
+        died.clear()
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            await died.wait()  # though it had nothing to do
+        assert batcher.statistics().workers_ready == 0
+        assert isinstance(await outcome(batcher(("waits", gate.name))), WorkerLost)
+        assert batcher.statistics().workers_lost == 4
+    assert deaths == [("it", "exit", 3), ("it", "signal", -11), ("it", "signal", -9), ("it", "timeout", -9)]
+    assert batcher.statistics().workers_ready == 0
+
+
 async def test_the_others_never_notice(gate):
     executor = ProcessExecutor(workers=2)
     async with running(functools.partial(dies_or_waits, gate.name), executor, max_batch_size=1) as batcher:
@@ -628,6 +724,24 @@ async def test_a_class_that_ends_its_worker_fails_its_callers_within_the_budget(
         errors = [await outcome(batcher(item)) for item in range(4)]
         assert [error.exit_code for error in errors] == [4, 4, None, None]
         assert "prepared" in str(errors[0])
+
+
+async def test_a_class_that_takes_too_long_is_stopped_with_its_worker(gate):
+    executor = ProcessExecutor(workers=2, build_timeout=0.5)
+    with pytest.raises(WorkerLost, match="was not ready after build_timeout=0.5"):
+        async with running(functools.partial(Waits, gate.name), executor):
+            raise AssertionError
+
+
+async def test_a_class_that_takes_too_long_is_given_up_with_whoever_enters(gate):
+    before = children()
+    entering = asyncio.create_task(Batcher(functools.partial(Waits, gate.name), executor="process").__aenter__())
+    await gate.came()
+    (worker,) = children() - before
+    entering.cancel()
+    await asyncio.wait([entering])
+    assert entering.cancelled()
+    assert ended(int(worker))
 
 
 @pytest.mark.parametrize(("deaths", "retries", "runs"), [(1, 1, 2), (2, 1, 2)])

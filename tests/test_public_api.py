@@ -28,6 +28,7 @@ PARAMETERS = {
     "max_wait": 0.0,
     "max_batch_cost": float("inf"),
     "cost": None,
+    "oversized": "alone",
     "policy": None,
     "queue": None,
     "executor": None,

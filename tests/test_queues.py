@@ -13,7 +13,18 @@ import numpy as np
 from callers import busy, kinds, conserved, outcome, passes, running, until
 import pytest
 
-from asyncbatch import Batcher, DeadlineExceeded, EarliestDeadline, Fifo, InlineExecutor, Keyed, Priority, QueueFull
+from asyncbatch import (
+    Batcher,
+    ByLength,
+    DeadlineExceeded,
+    EarliestDeadline,
+    Fifo,
+    InlineExecutor,
+    ItemTooLarge,
+    Keyed,
+    Priority,
+    QueueFull,
+)
 from asyncbatch.testing import RecordingFunction
 
 INF = math.inf
@@ -541,6 +552,50 @@ async def test_an_item_too_dear_for_any_batch_runs_alone(max_wait):
         assert await outcome(mapped) == [20, 1, 30]
         assert [20] in function.batches
         assert [30] in function.batches
+
+
+@pytest.mark.parametrize("queue", [Fifo(), Keyed(key=lambda item: item % 2), ByLength()])
+async def test_an_item_too_dear_for_any_batch_is_rejected_if_it_was_told_so(queue):
+    options = {"max_batch_cost": 10, "cost": lambda item: item, "oversized": "reject", "queue": queue}
+    async with running(RecordingFunction(), **options) as batcher:
+        good = batcher.submit(10)
+        error = await outcome(batcher(11))
+        assert type(error) is ItemTooLarge
+        assert "costs 11, and a batch of batcher 'RecordingFunction' at most max_batch_cost=10; cut it" in str(error)
+        with pytest.raises(ItemTooLarge):
+            batcher.submit(11)
+        assert type(await outcome(batcher.map([1, 12, 2]))) is ItemTooLarge
+        assert await good == 10
+        assert (batcher.statistics().rejected, batcher.statistics().submitted, conserved(batcher)) == (5, 6, True)
+        assert await batcher.map([]) == []
+
+
+async def test_an_item_too_dear_has_its_error_in_its_place_of_a_stream():
+    options = {"max_batch_cost": 10, "cost": lambda item: item, "oversized": "reject"}
+    async with running(RecordingFunction(), **options) as batcher:
+        items = [1, 50, 3, 4]
+        for ordered in (True, False):
+            found = [each async for each in batcher.imap(items, ordered=ordered, return_exceptions=True)]
+            assert sorted(map(str, kinds(found))) == sorted(map(str, [1, ItemTooLarge, 3, 4]))
+            assert not ordered or kinds(found) == [1, ItemTooLarge, 3, 4]
+        found = []
+        with pytest.raises(ItemTooLarge):
+            async for each in batcher.imap(items):
+                found.append(each)
+        assert found == [1]
+        assert conserved(batcher)
+
+
+async def test_what_is_too_dear_is_decided_as_it_is_handed_in():
+    async with busy(max_batch_cost=10, cost=lambda item: len(str(item)), oversized="reject") as (batcher, function):
+        futures = [batcher.submit(item) for item in ("seven77", "two", "eight888")]
+        batcher.max_batch_cost = 5
+        assert type(await outcome(batcher("sixsix"))) is ItemTooLarge
+        batcher.release()
+        await asyncio.gather(*futures)
+        assert function.batches == [["seven77"], ["two"], ["eight888"]]
+        batcher.max_batch_cost = INF
+        assert await outcome(batcher("sixsix")) == "sixsix"
 
 
 async def test_both_limits_hold_at_once():

@@ -27,6 +27,7 @@ from ray.cluster_utils import Cluster
 
 from asyncbatch import Batcher, Closed, OutputCountMismatch, OutputTypeError, RayExecutor, WorkerLost
 from asyncbatch.executors import restarts
+from asyncbatch.metrics.events import WorkerDied
 
 pytestmark = pytest.mark.filterwarnings("default")  # of what others warn we are not the judges
 
@@ -244,6 +245,32 @@ def test_an_item_that_does_not_pickle_fails_alone_and_is_not_quoted():
     run(main)
 
 
+def refuse():
+    raise ValueError("a secret")
+
+
+class Refused:
+    """What does not unpickle, and says too much when it does not."""
+
+    def __reduce__(self):
+        return refuse, ()
+
+
+def test_an_item_that_does_not_unpickle_fails_alone_and_is_not_quoted():
+    async def main():
+        async with running(squares, executor=RayExecutor()) as batcher:
+            one, bad, worse, four = await outcomes(batcher, 1, Refused(), Locked(), 4)
+            assert (one, four) == (1, 16)
+            assert isinstance(bad, TypeError)
+            assert "could not be unpickled in the actor (ValueError)" in str(bad)
+            assert "Locked could not be pickled" in str(worse)
+            assert callers.kinds(await outcomes(batcher, 1, Refused())) == [1, TypeError]
+            assert isinstance(await outcome(batcher(Refused())), TypeError)
+            assert batcher.statistics().workers_lost == 0
+
+    run(main)
+
+
 def test_a_result_that_does_not_pickle_fails_alone():
     def lock_odd(items):
         return [Locked() if item % 2 else item for item in items]
@@ -352,9 +379,36 @@ def test_an_actor_that_dies_with_nothing_to_do_costs_no_batch():
         async with running(pids, executor=RayExecutor()) as batcher:
             first = await outcome(batcher(1))
             os.kill(first, signal.SIGKILL)
-            await asyncio.sleep(3)  # until Ray has heard of it
+            async with asyncio.timeout(PATIENCE):
+                while batcher.statistics().workers_ready:  # until Ray has heard of it
+                    await asyncio.sleep(0.01)
             assert await outcome(batcher(2)) not in (first, None)
             assert batcher.statistics().failed == 0
+            assert (batcher.statistics().workers_ready, batcher.statistics().workers_lost) == (1, 1)
+
+    run(main)
+
+
+class DiesAtTheSecond:
+    """The second that is built ends its actor."""
+
+    def __init__(self, file):
+        with file.open("a") as log:
+            log.write("x")
+        if file.stat().st_size == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def __call__(self, items):
+        return die(items)
+
+
+def test_an_actor_that_is_lost_before_it_is_ready_costs_no_batch(tmp_path):
+    async def main():
+        function = functools.partial(DiesAtTheSecond, tmp_path / "built")
+        async with running(function, executor=RayExecutor()) as batcher:
+            assert isinstance(await outcome(batcher("die")), WorkerLost)
+            assert isinstance(await outcome(batcher("live")), int)
+            assert batcher.statistics().workers_lost == 2
 
     run(main)
 
@@ -393,11 +447,16 @@ def test_past_the_budget_callers_are_told_at_once():
 
 
 def test_a_batch_that_takes_too_long_is_stopped_with_its_actor():
+    def naps(items):
+        return time.sleep(items[0]) or items
+
     async def main():
-        async with running(lambda items: time.sleep(items[0]) or items, executor=RayExecutor(timeout=0.5)) as batcher:
+        events = []
+        async with running(naps, executor=RayExecutor(timeout=0.5), name="it", observers=[events.append]) as batcher:
             error = await outcome(batcher(60))
             assert isinstance(error, WorkerLost)
             assert "timeout=0.5" in str(error)
+            assert WorkerDied("it", "timeout", None) in events
             assert await outcome(batcher(0)) == 0
 
     run(main)
@@ -462,6 +521,20 @@ def test_an_actor_that_the_cluster_has_no_room_for_is_waited_for_and_given_up():
     run(main)
 
 
+def test_an_actor_that_is_not_ready_in_time_is_given_up():
+    class Slow:
+        def __init__(self):
+            time.sleep(600)
+
+    async def main():
+        for wanted in ({}, {"resources": {"unobtainium": 1}}):
+            with pytest.raises(WorkerLost, match="was not ready after build_timeout=0.5"):
+                async with Batcher(Slow, executor=RayExecutor(build_timeout=0.5, **wanted)):
+                    raise AssertionError
+
+    run(main)
+
+
 def test_a_node_that_is_removed_under_load_fails_the_batches_that_ran_there(cluster, monkeypatch):
     """One of two nodes goes while both work: who was not aboard does not notice, and nothing runs twice."""
 
@@ -492,7 +565,14 @@ def test_a_node_that_is_removed_under_load_fails_the_batches_that_ran_there(clus
 
 
 def test_settings_that_make_no_sense_are_told_at_once():
-    for wrong in ({"replicas": 0}, {"timeout": 0}, {"retries": -1}, {"restarts": 1.5}, {"address": 1}):
+    for wrong in (
+        {"replicas": 0},
+        {"timeout": 0},
+        {"build_timeout": 0},
+        {"retries": -1},
+        {"restarts": 1.5},
+        {"address": 1},
+    ):
         (name,) = wrong
         with pytest.raises((TypeError, ValueError), match=f"{name} must be .*{name}="):
             RayExecutor(**wrong)

@@ -11,11 +11,13 @@ import ast
 import asyncio
 import codeop
 import inspect
+import json
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,3 +147,71 @@ def test_ci_runs_the_command_for_the_tests():
 def test_every_link_leads_somewhere():
     for path in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r"`((?:examples|tests|asyncbatch)/[\w./]+)`", README):
         assert (ROOT / path).exists(), path
+
+
+# What was measured
+
+CARRIERS = {
+    "the work in this process": "here",
+    "a thread, `loop.run_in_executor`": "thread",
+    "`ThreadExecutor` alone": "asyncbatch_thread",
+    "`ProcessExecutor` alone": "asyncbatch_slot",
+    "`ProcessExecutor`, through `Batcher.map`": "asyncbatch",
+    "`ProcessPoolExecutor`": "process_pool",
+    "loky": "loky",
+    "joblib": "joblib_loky",
+    "`anyio.to_process`": "anyio_process",
+    "a bare Ray actor, awaited": "ray_actor",
+    "`RayExecutor` alone": "asyncbatch_ray",
+}
+
+
+def results(name: str) -> dict[str, Any]:
+    file = ROOT / "bench" / "results" / name
+    if not file.exists():
+        pytest.skip(f"no {name} here")
+    return json.loads(file.read_text())
+
+
+def rows(after: str) -> dict[str, list[str]]:
+    """The cells of the first table after some words, by what stands in the first of each row."""
+    table = re.search(r"(?:^\|.*\n)+", README[README.index(after) :], re.MULTILINE)[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {first: rest for first, *rest in cells}
+
+
+def test_the_trips_are_those_that_were_measured():
+    trips = results("executors.json")["trips"]
+
+    assert rows("What the trip of a batch to a worker and back costs") == {
+        row: [f"{trips[case][carrier]['least']:,.0f}" for case in ("integers", "rows", "images")]
+        for row, carrier in CARRIERS.items()
+    }
+
+
+def test_the_trips_are_the_same_where_an_executor_is_chosen():
+    trips = results("executors.json")["trips"]["integers"]
+    told = [cells[2] for cells in rows("### Where does my batch run").values() if " us" in cells[2]]
+
+    carriers = (["asyncbatch_thread"], ["asyncbatch_slot"], ["asyncbatch_ray"], ["process_pool", "loky"])
+    assert told == [", ".join(f"{trips[each]['least']:,.0f} us" for each in names) for names in carriers]
+
+
+def test_the_bottlenecks_are_those_that_were_worked_out():
+    found = results("scale.json")
+    names = ("64 integers", "64 x 384 float32", "64 x 3 x 224 x 224 float32")
+
+    def told(value: float) -> str:
+        return f"{value:,.0f}"
+
+    assert rows("How far one process goes says") == {
+        name: [
+            *map(told, (each["bytes_each_way"], each["loop_us"], each["trip_us"], each["replicas_a_process"])),
+            told(each["replicas_a_network"]) if each["replicas_a_network"] < 1000 else "more than 1,000",
+            told(each["processes_for_a_thousand"]),
+        ]
+        for name, each in zip(names, found["limits"].values(), strict=True)
+    }
+    costs = found["loop_us_an_item"].values()
+    assert f"{min(costs):.1f} to {max(costs):.1f} us an item" in README
+    assert f"{found['limits']['images']['bytes_in_flight_for_a_thousand'] / 1e9:.0f} GB" in README

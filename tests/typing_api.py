@@ -16,6 +16,7 @@ import asyncbatch.sync
 from asyncbatch import (
     AllowedSizes,
     Batcher,
+    ByLength,
     Coalesced,
     EarliestDeadline,
     Fifo,
@@ -33,6 +34,9 @@ from asyncbatch import (
 )
 from asyncbatch.decorator import Batched
 from asyncbatch.metrics.events import Event
+from asyncbatch.metrics.logging import LoggingObserver
+from asyncbatch.metrics.otel import OpenTelemetryObserver
+from asyncbatch.metrics.prometheus import PrometheusObserver
 
 # The function: a list of items in, as many results out.
 
@@ -137,11 +141,15 @@ def settings(pool: concurrent.futures.Executor) -> None:
     )
     Batcher(lengths, queue=EarliestDeadline(), executor="thread")
     Batcher(lengths, queue=Priority(ageing=math.inf))
-    Batcher(lengths, queue=Keyed(when_full="evict", key=len))
+    Batcher(lengths, queue=Keyed(when_full="evict", key=len, max_per_key=64, within=Priority(ageing=5)))
+    Batcher(lengths, cost=len, max_batch_cost=16_384, queue=ByLength(window=4))
     Batcher(async_lengths, executor=InlineExecutor(concurrency=4))
     Batcher(lengths, executor=ProcessExecutor(workers=2, timeout=1.5, retries=1))
     Batcher(lengths, executor=pool)
+    Batcher(lengths, observers=[PrometheusObserver(), OpenTelemetryObserver(), LoggingObserver()])
 
+    Batcher(lengths, cost=len, max_batch_cost=4096, oversized="reject")
+    Batcher(lengths, oversized="split")  # type: ignore[arg-type]
     Batcher(lengths, max_size=8)  # type: ignore[call-arg]
     Batcher(lengths, max_wait="2ms")  # type: ignore[arg-type]
     Batcher(lengths, policy=len)  # type: ignore[arg-type]

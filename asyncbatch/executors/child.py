@@ -18,7 +18,7 @@ from .worker import GRACE
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ("Child", "Reply")
 
@@ -46,6 +46,7 @@ class Child:
         self.unwanted = False  #: whether it was killed because nobody waits for it any more
         self._inbox = framing.Inbox()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_end: Callable[[Child], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watched: int | None = None
 
@@ -53,9 +54,9 @@ class Child:
     def attached(self) -> bool:
         return self._loop is not None
 
-    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let `loop` hear the child."""
-        self._loop = loop
+    def attach(self, loop: asyncio.AbstractEventLoop, on_end: Callable[[Child], None]) -> None:
+        """Let `loop` hear the child, and tell `on_end` when it ended, unless it was detached before."""
+        self._loop, self._on_end = loop, on_end
         loop.add_reader(self._socket, self._hear)
         with contextlib.suppress(AttributeError, OSError):  # not every system has it
             # What the worker forked may hold its end of the socket when it is gone, so there is more to watch than that.
@@ -102,7 +103,7 @@ class Child:
 
     def detach(self) -> None:
         """Hear the child no more."""
-        loop, self._loop = self._loop, None
+        loop, self._loop, self._on_end = self._loop, None, None
         if loop is None:
             return
         if self._timer is not None:
@@ -138,8 +139,11 @@ class Child:
         self._bury()
 
     def _bury(self) -> None:
+        on_end = self._on_end
         self.detach()
         self.end()  # nothing to wait for
+        if on_end is not None:
+            on_end(self)
         self._settle(None)
 
     def _settle(self, reply: Reply) -> None:

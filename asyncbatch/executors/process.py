@@ -38,18 +38,21 @@ __all__ = ("ProcessExecutor", "ProcessSlot")
 class ProcessExecutor:
     """Runs the function in `workers` processes of the batcher's own, one batch each at a time.
 
-    A class is built once in each process, when the batcher is entered. Functions and classes are imported there by name.
-    Items and results must pickle. Arrays among them travel through shared memory, up to `arena` bytes for each worker: the
-    function gets a list as everywhere, its arrays lie in that memory and are valid until it returns. If they are alike,
-    `np.asarray(items)` is the whole batch and copies nothing. Results stay valid for as long as callers keep them.
+    A class is built once in each process, when the batcher is entered, and may take `build_timeout` seconds for that.
+    Functions and classes are imported there by name. Items and results must pickle. Arrays among them travel through shared
+    memory, up to `arena` bytes for each worker: the function gets a list as everywhere, its arrays lie in that memory and
+    are valid until it returns. If they are alike, `np.asarray(items)` is the whole batch and copies nothing. Results stay
+    valid for as long as callers keep them.
 
     A worker that ends, or takes longer than `timeout` seconds for a batch, fails that batch with `WorkerLost`, unless it
-    may have `retries`, and is replaced: up to `restarts` times a minute, after which callers get `WorkerLost` at once.
+    may have `retries`, and is replaced: up to `restarts` times a minute, after which callers get `WorkerLost` at once. One
+    that is not ready in time is lost as well; `WorkerLost` is then what entering the batcher raises.
     With `stoppable`, the worker is killed when every caller of its batch has left; else it finishes the batch.
     """
 
     workers: int = 1
     timeout: float = math.inf
+    build_timeout: float = math.inf
     arena: int = 1 << 30
     retries: int = 0
     restarts: int = 5
@@ -57,7 +60,8 @@ class ProcessExecutor:
 
     def __post_init__(self) -> None:
         parameters.count("workers", self.workers)
-        parameters.amount("timeout", self.timeout)
+        for name in ("timeout", "build_timeout"):
+            parameters.amount(name, getattr(self, name))
         for name in ("arena", "retries", "restarts"):
             parameters.whole(name, getattr(self, name))
 
@@ -96,7 +100,7 @@ class ProcessSlot:
         self._child: Child | None = None
         self._cargo: Cargo
         self._aside = Aside(f"asyncbatch {name}")
-        self._restarts = Restarts(name, settings.restarts)
+        self.restarts = Restarts(name, settings.restarts)
 
     @property
     def available(self) -> bool:
@@ -149,11 +153,8 @@ class ProcessSlot:
     # Workers.
 
     async def _replace(self) -> None:
-        if self._child is not None:
-            if not self._child.unwanted:
-                self._restarts.lost()
-            self._child = None
-        await self._restarts.turn()
+        self._child = None
+        await self.restarts.turn()
         await self._aside.run(self._start)
 
     def _start(self) -> None:
@@ -165,9 +166,14 @@ class ProcessSlot:
         if child is not None:
             child.end()
 
+    def _note_end(self, child: Child) -> None:
+        if not child.unwanted:
+            code = child.exit_code or 0
+            self.restarts.lost("timeout" if child.late else "signal" if code < 0 else "exit", code)
+
     async def _load(self, child: Child) -> None:
         if not child.attached:
-            child.attach(asyncio.get_running_loop())
+            child.attach(asyncio.get_running_loop(), self._note_end)
         # It may have been asked by one who was cancelled.
         asked = child.reply
         header, body = await (self._ask(child, *self._question) if asked is None else self._answer(child, asked))
@@ -225,10 +231,10 @@ class ProcessSlot:
         return reply
 
     def _timeout(self, child: Child) -> float:
-        return self._settings.timeout if child.loaded else math.inf
+        return self._settings.timeout if child.loaded else self._settings.build_timeout
 
     def _lost(self, child: Child) -> WorkerLost:
-        timeout = self._settings.timeout if child.late else None
+        timeout = self._timeout(child) if child.late else None
         return WorkerLost.ended(self._name, child.exit_code or 0, timeout, loaded=child.loaded)
 
 

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from asyncbatch import parameters
 from asyncbatch.errors import WorkerLost
 from asyncbatch.function import is_class, name_of
-from asyncbatch.scatter import checked
 
 from .answers import refuse_async
 from .aside import Aside
-from .replica import Replica, Unpicklable, faults, pickled, ray, unpickled
+from .replica import Garbled, Replica, Unpicklable, pickled, pickled_apart, ray, unpickled
 from .restarts import Restarts
 
 if TYPE_CHECKING:
@@ -36,9 +35,10 @@ _CONNECTING = threading.Lock()
 class RayExecutor:
     """Runs the function in `replicas` actors on a Ray cluster, one batch each at a time.
 
-    A class is built once in each actor, when the batcher is entered. `options` are those of the actor: `num_cpus`,
-    `num_gpus`, `resources`, `scheduling_strategy`, `runtime_env`, ... Functions travel as Ray's own do: by name, or as they
-    are where they have none. asyncbatch must be installed where actors run, and whatever the function imports.
+    A class is built once in each actor, when the batcher is entered. `build_timeout` is how long that may take, the time
+    until the cluster has room for the actor included. `options` are the actor's: `num_cpus`, `num_gpus`, `resources`,
+    `scheduling_strategy`, `runtime_env`, ... Functions travel as Ray's own do: by name, or as they are where they have no
+    name. asyncbatch must be installed where actors run, and whatever the function imports.
 
     It uses the Ray that the process is connected to, else connects to `address`, else starts one, as `ray.init` does. As
     that takes seconds, it stays for the next batcher, until the program ends or calls `ray.shutdown()`.
@@ -46,14 +46,19 @@ class RayExecutor:
     Arrays travel through the object store: those among the items are read-only, and so are those among the results. One
     that is kept keeps its whole batch there; copy what is to be kept for long.
 
+    An item that does not pickle, or does not unpickle in the actor, fails alone, and so does a result that does not pickle;
+    one that does not unpickle here fails its batch.
+
     An actor that ends, its node with it or not, or that takes longer than `timeout` seconds for a batch, fails that batch
     with `WorkerLost`, unless it may have `retries`, and is replaced: up to `restarts` times a minute, after which callers
-    get `WorkerLost` at once. A batch whose callers have all left keeps its actor until it ends.
+    get `WorkerLost` at once. One that is not ready in time is lost as well; `WorkerLost` is then what entering the batcher
+    raises. A batch whose callers have all left keeps its actor until it ends.
     """
 
     replicas: int
     address: str | None
     timeout: float
+    build_timeout: float
     retries: int
     restarts: int
     options: Mapping[str, Any] = field(hash=False)
@@ -64,6 +69,7 @@ class RayExecutor:
         *,
         address: str | None = None,
         timeout: float = math.inf,
+        build_timeout: float = math.inf,
         retries: int = 0,
         restarts: int = 5,
         **options: Any,
@@ -74,6 +80,7 @@ class RayExecutor:
             "replicas": parameters.count("replicas", replicas),
             "address": address if address is None else parameters.instance("address", address, str, "'auto'"),
             "timeout": parameters.amount("timeout", timeout),
+            "build_timeout": parameters.amount("build_timeout", build_timeout),
             "retries": parameters.whole("retries", retries),
             "restarts": parameters.whole("restarts", restarts),
             "options": options,
@@ -118,9 +125,10 @@ class RaySlot:
         self._name = name
         self._plan = plan
         self._actor: Any = None
-        self._built = False
+        self._connection = ("", "")  # that of the actor
+        self._built = self._was_built = False
         self._aside = Aside(f"asyncbatch {name}")
-        self._restarts = Restarts(name, settings.restarts)
+        self.restarts = Restarts(name, settings.restarts)
 
     @property
     def available(self) -> bool:
@@ -132,12 +140,12 @@ class RaySlot:
             if self._aside.busy:
                 await self._aside.idle()
             elif self._actor is None:
-                await self._restarts.turn()
+                await self.restarts.turn()
                 await self._in_thread(self._start)
             elif self._is_dead():
-                self._lose()
+                self._lose("lost")
             else:
-                await self._in_thread(self._build)
+                await self._build_or_lose()
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:  # noqa: ARG002  # it is not that process's
         retries = self._settings.retries
@@ -155,6 +163,14 @@ class RaySlot:
         self._end()
         self._aside.close(self._end if self._aside.busy else None)  # what that job may have started
 
+    async def _build_or_lose(self) -> None:
+        try:
+            await self._in_thread(self._build)
+        except WorkerLost as error:
+            # What was built once does not end its actor: more likely it was put on the very node that had just been lost.
+            if not self._was_built or isinstance(error.__cause__, TimeoutError):
+                raise
+
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
         ok, outcome = await self._aside.run(call, *args)
         try:
@@ -170,30 +186,27 @@ class RaySlot:
         with _CONNECTING:
             if not ray.is_initialized():
                 _connect(self._settings.address)
+        self._connection = _connection()
         self._actor = self._settings.actor_class().remote()
         return True, None
 
     def _build(self) -> tuple[bool, Any]:
         ok, outcome = self._ask("build", self._plan)
         self._built = ok
+        self._was_built |= ok
         return ok, outcome
 
     def _trip(self, items: list[Any]) -> tuple[bool, Any]:
-        try:
-            return self._ask("run", pickled(items))
-        except Unpicklable:
-            hopeless = faults(items)
-        good = [item for place, item in enumerate(items) if place not in hopeless]
-        ok, outcome = self._ask("run", pickled(good)) if good else (True, [])
-        if ok:
-            results = iter(checked(outcome, len(good), self._name))
-            outcome = [hopeless[place] if place in hopeless else next(results) for place in range(len(items))]
-        return ok, outcome
+        with contextlib.suppress(Unpicklable):
+            ok, outcome = self._ask("run", pickled(items))
+            if not isinstance(outcome, Garbled):
+                return ok, outcome
+        return self._ask("run", pickled_apart(items))
 
     def _ask(self, method: str, question: Any) -> tuple[bool, Any]:
         """Return what the actor answers. Raises `WorkerLost` if it does not."""
-        actor, timeout = self._actor, self._settings.timeout
-        limit = timeout if self._built and timeout < math.inf else None
+        actor, timeout = self._actor, self._settings.timeout if self._built else self._settings.build_timeout
+        limit = timeout if timeout < math.inf else None
         try:
             answer = ray.get(getattr(actor, method).remote(question), timeout=limit)
         except ray.exceptions.RayError as error:
@@ -201,7 +214,7 @@ class RaySlot:
                 raise  # the actor lives
             late = isinstance(error, ray.exceptions.GetTimeoutError)
             lost = WorkerLost.far_away(self._name, timeout if late else None, loaded=self._built)
-            self._lose()
+            self._lose("timeout" if late else "lost")
             raise lost from error
         return unpickled(answer)  # type: ignore[no-any-return]
 
@@ -211,21 +224,28 @@ class RaySlot:
         """Whether it is known here that the actor has ended, as it was idle: no batch need fail for that."""
         if self._actor is None:
             return False
-        if not ray.is_initialized():
-            return True
-        state = self._actor._get_local_state()  # noqa: SLF001  # no call to the cluster; Ray Data goes by it too
-        return state == _DEAD or (state is None and self._built)  # it is of a Ray that was shut down
+        # No call to the cluster; Ray Data goes by it too.
+        return self._is_foreign() or self._actor._get_local_state() == _DEAD  # noqa: SLF001
 
-    def _lose(self) -> None:
-        self._restarts.lost()
+    def _is_foreign(self) -> bool:
+        """Whether Ray was shut down since. One that is asked for an actor from before ends the process."""
+        return not ray.is_initialized() or self._connection != _connection()
+
+    def _lose(self, reason: str) -> None:
+        self.restarts.lost(reason)
         self._built = False
         self._end()
 
     def _end(self) -> None:
         actor, self._actor = self._actor, None
-        if actor is not None and ray.is_initialized():
-            with contextlib.suppress(ray.exceptions.RayError):  # it is of a Ray that was shut down
-                ray.kill(actor)
+        if actor is not None and not self._is_foreign():
+            ray.kill(actor)
+
+
+def _connection() -> tuple[str, str]:
+    """Return what tells one connection to Ray from all others."""
+    context = ray.get_runtime_context()
+    return context.get_node_id(), context.get_job_id()
 
 
 def _connect(address: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pickle
@@ -11,9 +12,11 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
-from asyncbatch.function import name_of
+from asyncbatch.function import Adapter, behind_partials, name_of
 
 __all__ = ("main_module", "refer", "refuse_nameless")
+
+_DEEPEST = 100  # decorators around one function; what makes attributes up has no end of them
 
 
 def refer(function: Callable[..., Any]) -> bytes:
@@ -33,8 +36,7 @@ def refer(function: Callable[..., Any]) -> bytes:
 
 def refuse_nameless(function: Callable[..., Any]) -> None:
     """Raise `TypeError` for a function or class that plainly has no name by which a worker could import it."""
-    while isinstance(function, partial):
-        function = function.func
+    function = behind_partials(function)
     name = getattr(function, "__qualname__", "")
     if "<" in name:  # <lambda>, or in the <locals> of another function
         raise _Nameless(
@@ -76,16 +78,25 @@ class _Pickler(pickle.Pickler):
         if not isinstance(obj, (FunctionType, type)):
             return NotImplemented
         refuse_nameless(obj)
-        # Under the name of what is decorated with @batched stands what that made of it.
-        named: Any = obj
-        if getattr(_found(named.__module__, named.__qualname__), "__wrapped__", None) is obj:
-            return _unwrapped, (named.__module__, named.__qualname__)
-        return NotImplemented
+        module, name = obj.__module__, obj.__qualname__
+        way = _way(_found(module, name), obj)
+        return (_unwrapped, (module, name, way)) if way else NotImplemented
 
 
-def _unwrapped(module: str, name: str) -> Any:
+def _way(named: Any, function: Any) -> list[str]:
+    """Return by which attributes `function` is had from what stands under its name, which decorators made of it."""
+    way: list[str] = []
+    while named is not function:
+        way.append("func" if isinstance(named, partial | Adapter) else "__wrapped__")
+        named = getattr(named, way[-1], None)
+        if named is None or len(way) > _DEEPEST:
+            return []  # as pickle will say
+    return way
+
+
+def _unwrapped(module: str, name: str, way: list[str]) -> Any:
     __import__(module)
-    return _found(module, name).__wrapped__
+    return functools.reduce(getattr, way, _found(module, name))
 
 
 def _found(module: str, name: str) -> Any:

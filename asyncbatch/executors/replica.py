@@ -22,7 +22,7 @@ try:
 except ImportError:  # it is an extra
     ray = None
 
-__all__ = ("Pickled", "Replica", "Unpicklable", "faults", "pickled", "ray", "unpickled")
+__all__ = ("Garbled", "Pickled", "Replica", "Unpicklable", "pickled", "pickled_apart", "ray", "unpickled")
 
 Pickled: TypeAlias = bytes | tuple[bytes, list[pickle.PickleBuffer]]
 """A pickle, which Ray carries as it is; or one and, beside it, the data of its arrays, for Ray's object store."""
@@ -30,6 +30,10 @@ Pickled: TypeAlias = bytes | tuple[bytes, list[pickle.PickleBuffer]]
 
 class Unpicklable(Exception):
     """Raised for what does not pickle."""
+
+
+class Garbled(Exception):
+    """Raised for items that do not unpickle together; apart, most of them may."""
 
 
 class Replica:
@@ -40,7 +44,7 @@ class Replica:
         ok, outcome = answer_plainly(self._become, plan, dumps=ray.cloudpickle.dumps)
         return pickled((ok, outcome))
 
-    def run(self, question: Pickled) -> Pickled:
+    def run(self, question: Pickled | list[Pickled]) -> Pickled:
         """Run the function; what comes back is pickled in any case."""
         ok, outcome = answer_plainly(self._call, question, dumps=ray.cloudpickle.dumps)
         try:
@@ -52,15 +56,27 @@ class Replica:
         function, build, self._name = ray.cloudpickle.loads(plan)
         self._function = function() if build else function
 
-    def _call(self, question: Pickled) -> Any:
-        items = unpickled(question)
+    def _call(self, question: Pickled | list[Pickled]) -> Any:
+        if isinstance(question, list):
+            return self._call_with_good(question)
+        try:
+            items = unpickled(question)
+        except Exception as error:  # the user's own ways of pickling may raise anything
+            raise Garbled from error
         self._expected = len(items)
         return self._function(items)
+
+    def _call_with_good(self, questions: list[Pickled]) -> list[Any]:
+        given = [_item(each) for each in questions]
+        self._expected = len(given)
+        items = [value for good, value in given if good]
+        results = iter(checked(self._function(items), len(items), self._name) if items else ())
+        return [next(results) if good else value for good, value in given]
 
     def _spared(self, outcome: Any) -> list[Any]:
         """Return the results with those replaced that do not pickle."""
         results = checked(outcome, self._expected, self._name)
-        hopeless = faults(results)
+        hopeless = _faults(results)
         return [hopeless.get(place, result) for place, result in enumerate(results)]
 
 
@@ -69,7 +85,7 @@ def pickled(value: Any) -> Pickled:
     buffers: list[pickle.PickleBuffer] = []
     try:
         data: bytes = ray.cloudpickle.dumps(value, 5, buffers.append)
-    except Exception as error:  # the user's own ways of pickling may raise anything
+    except Exception as error:  # as above
         raise Unpicklable from error
     return (data, buffers) if buffers else data
 
@@ -80,7 +96,23 @@ def unpickled(value: Pickled) -> Any:
     return pickle.loads(data, buffers=buffers)  # noqa: S301  # from our own other half
 
 
-def faults(values: Sequence[Any]) -> dict[int, TypeError]:
+def pickled_apart(items: Sequence[Any]) -> list[Pickled]:
+    """Pickle `items` one by one, each with True; of those that do not pickle the error that says so, with False."""
+    hopeless = _faults(items)
+    return [pickled((False, hopeless[place]) if place in hopeless else (True, item)) for place, item in enumerate(items)]
+
+
+def _item(question: Pickled) -> tuple[bool, Any]:
+    try:
+        good, value = unpickled(question)
+    except Exception as error:  # noqa: BLE001  # as above
+        return False, TypeError(
+            f"an item could not be unpickled in the actor ({type(error).__name__}); its class must be importable there"
+        )
+    return good, value
+
+
+def _faults(values: Sequence[Any]) -> dict[int, TypeError]:
     """Return what to answer for each of those that do not pickle, by their places."""
     found = {}
     for place, value in enumerate(values):

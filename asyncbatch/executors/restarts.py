@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
 from asyncbatch.errors import WorkerLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ("Restarts",)
 
@@ -16,16 +20,23 @@ _LONGEST_BACKOFF = 5.0
 
 
 class Restarts:
-    """The losses of one slot: `allowed` a minute are made good, each of them a little later than the one before."""
+    """The losses of one slot: `allowed` a minute are made good, each of them a little later than the one before.
+
+    Who sets `on_loss` is told of each, in whichever thread it is known: the reason and the exit code.
+    """
+
+    on_loss: Callable[[str, int | None], None] | None = None
 
     def __init__(self, name: str, allowed: int) -> None:
         self._name = name
         self._allowed = allowed
         self._losses: deque[float] = deque(maxlen=allowed + 1)
 
-    def lost(self) -> None:
+    def lost(self, reason: str, exit_code: int | None = None) -> None:
         """Count a loss."""
         self._losses.append(time.monotonic())
+        if self.on_loss is not None:
+            self.on_loss(reason, exit_code)
 
     async def turn(self) -> None:
         """Wait until a worker may be started. Raises `WorkerLost` if too many were lost of late."""

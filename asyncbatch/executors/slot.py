@@ -20,6 +20,7 @@ class Slot(Protocol):
     """Whether a `run` that is cancelled stops its work; if not, nobody cancels it just because its callers left."""
 
     # It may have `ends_with_close = True`: closing it stops its work, so nobody need wait for what nobody wants any more.
+    # It may have `restarts`, a `Restarts`: the batcher hears from it when a worker is lost.
 
     @property
     def available(self) -> bool:

@@ -8,12 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from .events import RequestDropped
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from .events import Event
 
 __all__ = ("Statistics", "Tally")
 
@@ -33,12 +29,14 @@ class Statistics:
     failed: int  #: answered with an exception of the function
     cancelled: int  #: their callers left
     expired: int  #: their `timeout` ran out
-    rejected: int  #: turned away, or evicted, because the queue was full
+    rejected: int  #: turned away, or evicted, because the queue was full; or too large for a batch
     closed: int  #: not served any more when the batcher closed
     queued: int  #: waiting in the queue now
     in_flight: int  #: in a batch that runs now
     waiting_for_room: int  #: callers that a full queue keeps waiting now
     capacity: int  #: how many batches can run at once
+    workers_ready: int  #: how many of them could now: what they need is built, and not lost
+    workers_lost: int  #: workers that ended by themselves, were killed, or were stopped when their time was up
     batches: int  #: batches that came back
     mean_batch_size: float  #: items a batch
     reasons: Mapping[str, int]  #: how many batches left for which reason
@@ -50,24 +48,24 @@ class Statistics:
 
 
 class Tally:
-    """The counters behind `Statistics`."""
+    """The counters behind `Statistics`; `dropped` is told of those who leave without a result, if there is such a thing."""
 
-    def __init__(self, emit: Callable[[Event], None] | None, name: str) -> None:
+    def __init__(self, dropped: Callable[[str, int], None] | None) -> None:
         self.succeeded = self.failed = self.cancelled = self.expired = self.rejected = self.closed = 0
         self.outside = 0  # items that had their outcome without ever being in the queue
         self.batches = self.items = self.back = 0  # batches and items that came back, and items that left
         self.reasons: defaultdict[str, int] = defaultdict(int)
         self.waits = self.longest_wait = 0.0
         self.busy = self.longest_run = 0.0
+        self.workers_lost = 0
         self.recent: deque[float] = deque(maxlen=_RECENT)
-        self._emit = emit
-        self._name = name
+        self._dropped = dropped
 
     def count(self, outcome: str, size: int) -> None:
         """Count `size` items that were in the queue or in flight, and leave without a result."""
         setattr(self, outcome, getattr(self, outcome) + size)
-        if self._emit is not None:
-            self._emit(RequestDropped(self._name, outcome, size))
+        if self._dropped is not None:
+            self._dropped(outcome, size)
 
     def turn_away(self, outcome: str, size: int) -> None:
         """Count `size` items that never got into the queue."""
@@ -91,8 +89,11 @@ class Tally:
         """What an item has cost on the executor, 0.0 before any was measured."""
         return self.busy / self.back if self.back else 0.0
 
-    def snapshot(self, admitted: int, queued: int, in_flight: int, waiting_for_room: int, capacity: int) -> Statistics:
-        left = sum(self.reasons.values())
+    def snapshot(
+        self, admitted: int, queued: int, in_flight: int, waiting_for_room: int, capacity: int, ready: int
+    ) -> Statistics:
+        reasons = dict(self.reasons)  # in one step: observers may ask in another thread
+        left = sum(reasons.values())
         return Statistics(
             submitted=admitted + self.outside,
             succeeded=self.succeeded,
@@ -105,9 +106,11 @@ class Tally:
             in_flight=in_flight,
             waiting_for_room=waiting_for_room,
             capacity=capacity,
+            workers_ready=ready,
+            workers_lost=self.workers_lost,
             batches=self.batches,
             mean_batch_size=self.items / left if left else 0.0,
-            reasons=MappingProxyType(dict(self.reasons)),
+            reasons=MappingProxyType(reasons),
             mean_wait=self.waits / self.items if self.items else 0.0,
             longest_wait=self.longest_wait,
             mean_run_time=self.busy / self.batches if self.batches else 0.0,
