@@ -80,3 +80,13 @@ def bench(session: nox.Session) -> None:
 def trips(session: nox.Session) -> None:
     """Measure what the trip of a batch to a worker and back costs; what is compared is installed as for `bench`."""
     session.run("python", "bench/executors.py", *session.posargs)
+
+
+@nox.session
+def tune(session: nox.Session) -> None:
+    """Run the worked example of `tune`, as examples/tuning.md tells it; options that come last count."""
+    session.install(".[tune]")
+    session.chdir("examples/tuning")
+    asked = ("--rate", "2000", "--objective", "50ms", "--price", "1.20")
+    command = ("python", "-m", "asyncbatch", "tune", "model:embed", "--items", "../../README.md", *asked)
+    session.run(*command, *session.posargs, env={"OPENBLAS_NUM_THREADS": "1"})

@@ -19,6 +19,7 @@ General layout, in the order of imports; a room knows only those above it.
     decorator, coalesce, sync           and in front of it
     adapters                            what wraps the function, and runs where it runs
     testing, simulate                   the same with a clock that jumps
+    terminal, corpus, demo, top, tune   what `python -m asyncbatch` runs
 """
 
 from importlib import import_module

@@ -16,6 +16,7 @@ __all__ = ("main",)
 # Each is a module beside this one, with a `main` that takes its arguments and returns an exit status.
 COMMANDS = {
     "demo": "search the standard library's docstrings one query at a time and in batches, and compare",
+    "tune": "measure your function, and find the settings that suit it",
     "top": "show what the batchers of a running program do, live",
 }
 

@@ -20,12 +20,13 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .batcher import Batcher
 from .corpus import Index, library, questions, sources
+from .terminal import Bar, aligned
 
-__all__ = ("Bar", "Row", "Run", "batched", "closing", "compare", "main", "one_by_one", "percentile", "table")
+__all__ = ("Row", "Run", "batched", "closing", "compare", "main", "one_by_one", "percentile", "table")
 
 _Search: TypeAlias = Callable[[list[str]], Sequence[int]]
 Row: TypeAlias = dict[str, Any]  # the figures of one method, as they are written to JSON: seconds, dollars, shares of 1
@@ -173,46 +174,12 @@ def percentile(values: Sequence[float], share: float) -> float:
 # What is shown.
 
 
-class Bar:
-    """One line on standard error while something goes on, gone when it ends; nothing if that is no terminal."""
-
-    def __init__(self, label: str, total: int = 0) -> None:
-        self._label, self._total = label, total
-        self._done, self._next = 0, 0.0
-        self._shown = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-
-    def __enter__(self) -> Self:
-        self.advance(0)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._show("")
-
-    def advance(self, done: int = 1) -> None:
-        """Note that so many more are done."""
-        self._done += done
-        if self._shown and perf_counter() >= self._next:
-            self._next = perf_counter() + 0.05  # seconds: as often as an eye follows
-            filled = 30 * self._done // self._total if self._total else 0
-            of = f"[{'#' * filled:.<30}] {self._done:,} of {self._total:,}" if self._total else "..."
-            self._show(f"{self._label:<15} {of}")
-
-    def _show(self, line: str) -> None:
-        if self._shown:
-            sys.stderr.write(f"\r{line}\x1b[K")
-            sys.stderr.flush()
-
-
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table that is aligned as it stands, too."""
     header = ["Method", "Requests", "Processing time", "Throughput", "p50 / p99 latency", "Cost", "Quality"]
     cheapest = min((row["cost"] for row in rows if row["cost"]), default=1.0)
     digits = max(2, 2 - math.floor(math.log10(cheapest)))  # three that count
-    cells = [header, *(_cells(row, digits) for row in rows)]
-    first, *widths = (max(map(len, column)) for column in zip(*cells, strict=True))
-    lines = [[method.ljust(first), *map(str.rjust, figures, widths)] for method, *figures in cells]
-    lines.insert(1, ["-" * first, *("-" * (width - 1) + ":" for width in widths)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return aligned(header, [_cells(row, digits) for row in rows])
 
 
 def _cells(row: Row, digits: int) -> list[str]:

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncbatch import Batcher, __main__, corpus, demo
+from asyncbatch import Batcher, __main__, corpus, demo, terminal
 from asyncbatch.testing import RecordingFunction
 
 COMMAND = [sys.executable, "-m", "asyncbatch", "demo"]
@@ -266,15 +266,15 @@ class Terminal(io.StringIO):
 
 
 def test_a_bar_shows_how_far_it_is_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    monkeypatch.setattr(demo, "perf_counter", iter(range(1000)).__next__)
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
+    monkeypatch.setattr(terminal, "perf_counter", iter(range(1000)).__next__)
     monkeypatch.setenv("TERM", "xterm")
 
-    with demo.Bar("Reading", 60) as bar:
+    with terminal.Bar("Reading", 60) as bar:
         for _ in range(60):
             bar.advance()
 
-    drawn = terminal.getvalue().split("\r")
+    drawn = screen.getvalue().split("\r")
     assert drawn[1] == "Reading         [..............................] 0 of 60\x1b[K"
     assert drawn[-2] == "Reading         [##############################] 60 of 60\x1b[K"
     assert drawn[-1] == "\x1b[K"
@@ -285,7 +285,7 @@ def test_a_bar_is_silent_where_nobody_watches(stream: type[io.StringIO], term: s
     monkeypatch.setattr(sys, "stderr", stream())
     monkeypatch.setenv("TERM", term)
 
-    with demo.Bar("Reading", 2) as bar:
+    with terminal.Bar("Reading", 2) as bar:
         bar.advance()
 
     assert sys.stderr.getvalue() == ""
@@ -293,7 +293,7 @@ def test_a_bar_is_silent_where_nobody_watches(stream: type[io.StringIO], term: s
 
 def test_a_bar_needs_no_standard_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stderr", None)
-    with demo.Bar("Reading", 2) as bar:
+    with terminal.Bar("Reading", 2) as bar:
         bar.advance()
 
 

@@ -34,7 +34,10 @@ ROOMS = """
     adapters.stepwise adapters.isolated adapters.sizes adapters.arrays adapters
     metrics.logging metrics.prometheus metrics.otel
     testing simulate
-    corpus demo top __main__
+    terminal corpus demo top
+    tune.inputs tune.quality tune.curve tune.profile tune.plan tune.trial
+    tune.options tune.words tune.code tune.report tune.chart tune.page tune
+    __main__
 """.split()
 
 # What a room may import that is neither ours nor Python's.
@@ -46,6 +49,8 @@ THIRD_PARTIES = {
     "executors.packing": {"numpy"},
     "metrics.otel": {"opentelemetry"},
     "metrics.prometheus": {"prometheus_client"},
+    "tune.inputs": {"numpy"},
+    "tune.quality": {"numpy"},
 }
 
 # What a room must not know, whatever the order.
@@ -60,6 +65,9 @@ STRANGERS = {
     "intake": {"time"},
     "order": {"time"},
     "scatter": {"concurrent"},
+    "tune.curve": {"asyncio", "time"},
+    "tune.words": {"asyncio", "time"},
+    "tune.report": {"asyncio", "time"},
 }
 
 
