@@ -57,9 +57,7 @@ class Resident:
         failure: BaseException | None = None
         try:
             while not self._is_over():
-                if failure is not None and queue.empty():
-                    await self._arrival()  # the next attempt is made when there is somebody to make it for
-                failure = None if slot.available else await self._prepared()
+                failure = None if slot.available else await self._prepared(failure)
                 if failure is not None and queue.empty():
                     continue
                 flight = Flight(house, self._task if slot.cancellable else None)
@@ -91,7 +89,10 @@ class Resident:
             self._leave(flight)
             retire(self._task)
 
-    async def _prepared(self) -> BaseException | None:
+    async def _prepared(self, failure: BaseException | None) -> BaseException | None:
+        """Make the slot available; return what that failed with. After a `failure` it is done for somebody who waits."""
+        if failure is not None and self._queue.empty():
+            await self._arrival()
         began = self._stopwatch()
         failure = await prepared(self.slot)
         if self.built is not None and not self.built.done():
