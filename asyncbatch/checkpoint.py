@@ -59,8 +59,8 @@ class Checkpoint:
       read it, and reading it runs no code.
 
     A result is yielded when it is committed, as it was read back: what was yielded once is yielded again by every later run
-    and never computed again. Errors are not kept, so what failed is tried again. What was in flight when the process was
-    killed may have run, and does so again. The source is read from its beginning in each run.
+    and never computed again. Errors are not kept, so what failed is tried again. What was in flight when the job ended may
+    have run, and does so again. The source is read from its beginning in each run.
 
     The iteration raises `CheckpointError` when another job has the file open, or it cannot be read or written.
     """

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from callers import conserved, kinds, passes, running
 
-from asyncbatch import Checkpoint, CheckpointError, Fifo, InlineExecutor, batched
+from asyncbatch import Checkpoint, CheckpointError, Fifo, InlineExecutor, ItemTooLarge, batched
 from asyncbatch.testing import RecordingFunction
 
 
@@ -168,6 +168,20 @@ async def test_a_source_need_not_fit_in_memory(path):
 async def test_its_own_read_ahead_does_not_turn_it_away(path, when_full):
     results, _ = await job(tens, range(30), Checkpoint(path), queue=Fifo(2, when_full))
     assert results == tens(range(30))
+
+
+async def test_an_item_that_is_too_large_has_its_place_among_the_results(path):
+    options = {"cost": lambda item: item, "max_batch_cost": 9, "oversized": "reject"}
+    results, _ = await job(tens, range(12), Checkpoint(path), return_exceptions=True, **options)
+    assert kinds(results) == [*tens(range(10)), ItemTooLarge, ItemTooLarge]
+
+
+async def test_a_job_that_was_left_in_the_middle_can_be_started_again_at_once(path):
+    async with running(tens, max_batch_size=4) as batcher:
+        for _ in range(3):
+            async for _ in batcher.imap(range(50), checkpoint=Checkpoint(path)):
+                break  # and its file is closed as the iterator is collected
+        assert [each async for each in batcher.imap(range(50), checkpoint=Checkpoint(path))] == tens(range(50))
 
 
 async def test_what_it_waits_for_becomes_few_transactions(path, monkeypatch):
