@@ -8,7 +8,7 @@ import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "tests", "examples", "demo"]
+nox.options.sessions = ["lint", "types", "tests", "examples", "clients", "demo"]
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -67,6 +67,17 @@ def examples(session: nox.Session) -> None:
     """Run every example; the page of the web service is looked at with Debian's chromium, where that is installed."""
     session.install(".", *group("test"), *group("web"))
     session.run("python", "-m", "pytest", "examples", *session.posargs)
+
+
+@nox.session
+def clients(session: nox.Session) -> None:
+    """Run the examples of clients: of embedding services, which are stood in for, and of databases.
+
+    It starts Debian's PostgreSQL and Redis (the packages postgresql and redis-server), each on a free port of this machine,
+    with a folder of its own; the tests of one that is not installed are skipped.
+    """
+    session.install(".", *group("test"), *group("clients"))
+    session.run("python", "-m", "pytest", "examples/test_clients.py", *session.posargs)
 
 
 @nox.session

@@ -15,7 +15,8 @@ General layout, in the order of imports; a room knows only those above it.
     lengths                             and where those that are alike go together
     executors                           where a batch runs
     house, resident, residents          the coroutines that fly it, and what they share
-    lifetime, controls, imap, batcher   what users hold
+    checkpoint, imap, progress          many items, one after the other
+    lifetime, controls, batcher         what users hold
     decorator, coalesce, sync           and in front of it
     adapters                            what wraps the function, and runs where it runs
     testing, simulate                   the same with a clock that jumps
@@ -31,6 +32,7 @@ from .coalesce import Coalesced
 from .decorator import batched
 from .errors import (
     AsyncBatchError,
+    CheckpointError,
     Closed,
     DeadlineExceeded,
     FunctionFailed,
@@ -53,12 +55,18 @@ from .queues import EarliestDeadline, Fifo, Priority
 
 if TYPE_CHECKING:
     from .adapters.arrays import Padded, Stacked
+    from .checkpoint import Checkpoint
     from .executors.ray import RayExecutor
 else:
-    _LAZY = {"Padded": ".adapters.arrays", "Stacked": ".adapters.arrays", "RayExecutor": ".executors.ray"}
+    _LAZY = {
+        "Checkpoint": ".checkpoint",
+        "Padded": ".adapters.arrays",
+        "Stacked": ".adapters.arrays",
+        "RayExecutor": ".executors.ray",
+    }
 
     def __getattr__(name: str) -> object:
-        if name in _LAZY:  # only who asks for them pays for numpy, or Ray
+        if name in _LAZY:  # only who asks for them pays for numpy, SQLite or Ray
             return getattr(import_module(_LAZY[name], __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -68,6 +76,8 @@ __all__ = (
     "AsyncBatchError",
     "Batcher",
     "ByLength",
+    "Checkpoint",
+    "CheckpointError",
     "Closed",
     "Coalesced",
     "CostObjective",

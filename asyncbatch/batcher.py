@@ -28,6 +28,7 @@ from .residents import Residents
 if TYPE_CHECKING:
     import concurrent.futures
 
+    from .checkpoint import Checkpoint
     from .keywords import Details, Reading
 
 __all__ = ("Batcher",)
@@ -272,6 +273,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         read_ahead: int | None = None,
         return_exceptions: bool = False,
         on_progress: imap.OnProgress | None = None,
+        checkpoint: Checkpoint | None = None,
         timeout: float = _INF,
         priority: float = 0,
         key: Hashable = None,
@@ -281,7 +283,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         Results come in the order of the source, or with `ordered=False` as they are there. At most `read_ahead` items
         are read and not yet yielded, by default enough for two batches in every slot. `on_progress` is called with a
         `Progress` after each. An error is raised in its place and ends the iteration, or is yielded with
-        `return_exceptions=True`. Stopping early cancels what was read ahead.
+        `return_exceptions=True`. Stopping early cancels what was read ahead. With a `checkpoint` a job that is started
+        again goes on where it stopped; see `Checkpoint`.
         """
         if get_ident() != self._thread:
             raise self._refusal()
@@ -290,11 +293,4 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         def submit(item: ItemT, waits: bool) -> asyncio.Future[ResultT]:
             return self._hand_out(*self._enter(item, waits or self._waits, timeout, priority, key, PatientRequest))
 
-        return imap.results(
-            source,
-            submit,
-            ordered=ordered,
-            read_ahead=parameters.count("read_ahead", ahead),
-            return_exceptions=return_exceptions,
-            on_progress=on_progress,
-        )
+        return imap.results(source, submit, checkpoint, ordered, ahead, return_exceptions, on_progress)

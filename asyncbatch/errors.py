@@ -11,6 +11,7 @@ AsyncBatchError
     function    OutputCountMismatch(ValueError) as many results as items were due
                 OutputTypeError(TypeError)      what came back is no sequence of results
                 FunctionFailed(RuntimeError)    it raised something that cannot be handed to several callers
+    keeping     CheckpointError(RuntimeError)   the checkpoint of an imap cannot be used, or two items have one id
 
 What the user's function raises is not wrapped: each caller gets an object of the same type.
 No message holds an item or a result: they may be secret.
@@ -22,6 +23,7 @@ import asyncio
 
 __all__ = (
     "AsyncBatchError",
+    "CheckpointError",
     "Closed",
     "DeadlineExceeded",
     "FunctionFailed",
@@ -190,3 +192,29 @@ class OutputTypeError(AsyncBatchError, TypeError):
 
 class FunctionFailed(AsyncBatchError, RuntimeError):
     """Raised in place of an exception of the function that could not be copied for each caller; that is its cause."""
+
+
+class CheckpointError(AsyncBatchError, RuntimeError):
+    """Raised when the checkpoint of an `imap` cannot be used, or cannot tell items apart."""
+
+    @classmethod
+    def unusable(cls, path: str, why: object) -> CheckpointError:
+        """Return what a job ends with whose file cannot be opened, read or written."""
+        hint = "; another job has it open, and only one may" if "locked" in str(why) else ""
+        return cls(f"the checkpoint {path!r} cannot be used: {why}{hint}")
+
+    @classmethod
+    def twice(cls, first: int, second: int) -> CheckpointError:
+        """Return what an item gets whose id is that of another; both are told by their place in the source."""
+        return cls(
+            f"item {second} of the source has the id of item {first}, counted from 0, and ids are unique; write a key= "
+            "that tells them apart, or leave out the second"
+        )
+
+    @classmethod
+    def unspeakable(cls, what: str, value: object) -> CheckpointError:
+        """Return what those get who use as an id or a fingerprint what JSON cannot say."""
+        return cls(
+            f"{what} is kept as JSON, which cannot say this {type(value).__name__}; "
+            "write for example Checkpoint(path, key=lambda item: item['id'])"
+        )

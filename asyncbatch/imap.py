@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from . import parameters
 from .errors import ItemTooLarge
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
 
 __all__ = ("OnProgress", "Progress", "Submit", "results")
 
@@ -27,37 +32,54 @@ Submit: TypeAlias = Callable[[Any, bool], "asyncio.Future[Any]"]
 """Submits an item; the flag says whether it waits for room even where others are turned away."""
 
 
-async def results(
+def results(
     source: Iterable[Any] | AsyncIterable[Any],
     submit: Submit,
-    *,
+    checkpoint: Checkpoint | None,
     ordered: bool,
     read_ahead: int,
     return_exceptions: bool,
     on_progress: OnProgress | None,
 ) -> AsyncGenerator[Any, None]:
-    """Yield the result of each item; at most `read_ahead` are read and not yet yielded.
+    """Return an iterator over the result of each item; at most `read_ahead` are read and not yet yielded.
 
     Whatever ends the iteration early, an error, a cancellation or `break`, cancels what was read ahead.
     """
-    window = _Window(submit, read_ahead, ordered=ordered)
-    feeder = asyncio.create_task(window.feed(source))
+    parameters.count("read_ahead", read_ahead)
+    if checkpoint is not None and not hasattr(checkpoint, "around"):
+        seen = type(checkpoint).__name__
+        raise TypeError(f"checkpoint must be a Checkpoint, not a {seen}; write checkpoint=Checkpoint('job.sqlite')")
+    kept = contextlib.nullcontext(submit) if checkpoint is None else checkpoint.around(submit)
+    return _results(source, kept, ordered, read_ahead, return_exceptions, on_progress)
+
+
+async def _results(
+    source: Iterable[Any] | AsyncIterable[Any],
+    kept: contextlib.AbstractAsyncContextManager[Submit],
+    ordered: bool,
+    read_ahead: int,
+    return_exceptions: bool,
+    on_progress: OnProgress | None,
+) -> AsyncGenerator[Any, None]:
     clock = asyncio.get_running_loop().time
     began, done, failed = clock(), 0, 0
-    try:
-        while (future := await window.next()) is not None:
-            error = None if future.cancelled() else future.exception()
-            done, failed = done + 1, failed + (error is not None)
-            if on_progress is not None:
-                on_progress(Progress(done, failed, len(window.waiting), clock() - began))
-            yield error if error is not None and return_exceptions else future.result()
-        await feeder  # raises what the source raised, after the results of what it gave
-    finally:
-        # No await from here on: under a cancelled anyio scope each one would be cancelled again.
-        feeder.cancel()
-        for future in tuple(window.waiting):
-            if not future.cancel() and not future.cancelled():
-                future.exception()  # nobody will look at it, and that is no reason for a complaint
+    async with kept as submit:
+        window = _Window(submit, read_ahead, ordered=ordered)
+        feeder = asyncio.create_task(window.feed(source))
+        try:
+            while (future := await window.next()) is not None:
+                error = None if future.cancelled() else future.exception()
+                done, failed = done + 1, failed + (error is not None)
+                if on_progress is not None:
+                    on_progress(Progress(done, failed, len(window.waiting), clock() - began))
+                yield error if error is not None and return_exceptions else future.result()
+            await feeder  # raises what the source raised, after the results of what it gave
+        finally:
+            # No await from here on: under a cancelled anyio scope each one would be cancelled again.
+            feeder.cancel()
+            for future in tuple(window.waiting):
+                if not future.cancel() and not future.cancelled():
+                    future.exception()  # nobody will look at it, and that is no reason for a complaint
 
 
 class _Window:

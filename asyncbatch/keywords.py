@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Callable, Hashable, Iterable
 
+    from .checkpoint import Checkpoint
     from .discipline import Discipline
     from .executors import Executor
     from .imap import OnProgress
@@ -32,6 +33,7 @@ class Reading(Details, total=False):
     ordered: bool
     read_ahead: int | None
     on_progress: OnProgress | None
+    checkpoint: Checkpoint | None
 
 
 class Options(TypedDict, total=False):

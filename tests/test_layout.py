@@ -29,7 +29,8 @@ ROOMS = """
     executors.worker executors.child executors.restarts executors.process executors
     executors.replica executors.ray
     house resident residents
-    lifetime controls imap keywords batcher
+    checkpoint imap progress
+    lifetime controls keywords batcher
     decorator coalesce sync
     adapters.stepwise adapters.isolated adapters.sizes adapters.arrays adapters
     metrics.logging metrics.prometheus metrics.otel
@@ -49,6 +50,7 @@ THIRD_PARTIES = {
     "executors.packing": {"numpy"},
     "metrics.otel": {"opentelemetry"},
     "metrics.prometheus": {"prometheus_client"},
+    "progress": {"rich"},
     "tune.inputs": {"numpy"},
     "tune.quality": {"numpy"},
 }
@@ -149,6 +151,8 @@ def test_importing_it_brings_in_nothing_that_is_not_used():
         "uvloop",
         "trio",
         "ray",
+        "rich",
+        "sqlite3",
         "asyncbatch.metrics.logging",
         "prometheus_client",
         "opentelemetry",

@@ -114,7 +114,9 @@ SETUPS = st.builds(
     max_batch_size=st.integers(1, 4),
     max_wait=st.sampled_from(WAITS),
     max_batch_cost=st.sampled_from([math.inf, math.inf, 3.0]),
-    policy=st.sampled_from([None, None, LatencyObjective(0.001), LatencyObjective(0.02), CostObjective(0.002), CostObjective(2.0)]),
+    policy=st.sampled_from(
+        [None, None, LatencyObjective(0.001), LatencyObjective(0.02), CostObjective(0.002), CostObjective(2.0)]
+    ),
 )
 
 

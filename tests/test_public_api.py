@@ -174,6 +174,7 @@ def test_the_statistics_hold_every_outcome_and_more():
         ("OutputCountMismatch", ValueError),
         ("OutputTypeError", TypeError),
         ("FunctionFailed", RuntimeError),
+        ("CheckpointError", RuntimeError),
     ],
 )
 def test_an_error_is_also_the_builtin_that_it_means(error: str, base: type[Exception]):

@@ -17,6 +17,7 @@ from asyncbatch import (
     AllowedSizes,
     Batcher,
     ByLength,
+    Checkpoint,
     Coalesced,
     EarliestDeadline,
     Fifo,
@@ -37,6 +38,7 @@ from asyncbatch.metrics.events import Event
 from asyncbatch.metrics.logging import LoggingObserver
 from asyncbatch.metrics.otel import OpenTelemetryObserver
 from asyncbatch.metrics.prometheus import PrometheusObserver
+from asyncbatch.progress import progress_bar
 
 # The function: a list of items in, as many results out.
 
@@ -173,6 +175,9 @@ async def calls(entered: Batcher[str, int]) -> None:
         assert_type([result async for result in batcher.imap(["item"], ordered=False, read_ahead=9)], list[int])
         assert_type([result async for result in batcher.imap(words())], list[int])
         assert_type([each async for each in batcher.imap(words(), return_exceptions=True)], list[int | BaseException])
+        with progress_bar(5) as bar:
+            job = batcher.imap(["item"], on_progress=bar, checkpoint=Checkpoint("job.sqlite", key=len, fingerprint="v1"))
+            assert_type([result async for result in job], list[int])
         assert_type(batcher.statistics(), Statistics)
         batcher.max_batch_size = 9
 
@@ -183,6 +188,7 @@ async def calls(entered: Batcher[str, int]) -> None:
         await batcher.map([1])  # type: ignore[list-item]
         await batcher.map(["item"], timout=1)  # type: ignore[call-overload]
         batcher.imap([1])  # type: ignore[list-item]
+        batcher.imap(["item"], checkpoint="job.sqlite")  # type: ignore[call-overload]
         batcher.max_batch_size = "9"  # type: ignore[assignment]
 
         async with asyncio.TaskGroup() as tg:
