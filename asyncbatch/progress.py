@@ -7,15 +7,16 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TextIO, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 from .imap import OnProgress, Progress
 
-try:
+_rich: Any = None
+with contextlib.suppress(ImportError):  # it is an extra
     import rich.console
     import rich.progress
-except ImportError:
-    rich = None  # type: ignore[assignment]  # it is an extra
+
+    _rich = rich
 
 __all__ = ("progress_bar",)
 
@@ -34,7 +35,7 @@ def progress_bar(total: int | None = None, *, description: str = "", file: TextI
     """
     where: TextIO = sys.stderr if file is None else file
     live = where.isatty()
-    drawing = _line if not live else _overwritten if rich is None else _bar
+    drawing = _line if not live else _overwritten if _rich is None else _bar
     words = _Words(total)
     last: Progress | None = None
     due = 0.0
@@ -72,9 +73,9 @@ def _overwritten(file: TextIO, description: str, _total: int | None) -> Iterator
 
 @contextlib.contextmanager
 def _bar(file: TextIO, description: str, total: int | None) -> Iterator[_Draw]:
-    text = rich.progress.TextColumn
-    columns = text("{task.description}"), rich.progress.BarColumn(), text("{task.fields[text]}")
-    with rich.progress.Progress(*columns, console=rich.console.Console(file=file), auto_refresh=False) as bar:
+    text = _rich.progress.TextColumn
+    columns = text("{task.description}"), _rich.progress.BarColumn(), text("{task.fields[text]}")
+    with _rich.progress.Progress(*columns, console=_rich.console.Console(file=file), auto_refresh=False) as bar:
         task = bar.add_task(description, total=total, text="")
         yield lambda done, text: bar.update(task, completed=done, text=text, refresh=True)
 
