@@ -1,7 +1,8 @@
 """What the four workloads share: concurrent callers, the two ways to answer them, the cost of a batch, and the table.
 
-A model is a function of a list that returns a list, and the same one is measured both ways. Its busy seconds are counted in
-the function itself, so that neither way is charged for the other's queues; the processing time holds everything.
+A model is a function of a list that returns a list, and the same one is measured both ways. The seconds that it is busy are
+CPU seconds of the thread it runs in, and the models here use one: so neither queues nor other programs of the machine count.
+The processing time holds everything.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter, process_time, thread_time
 
 import numpy as np
 
@@ -25,16 +26,16 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Timed:
-    """Notes how long each run of the function took, in seconds."""
+    """Notes how long the function was busy in each run, in CPU seconds of its thread."""
 
     def __init__(self, function: Function) -> None:
         self.function = function
         self.runs: list[float] = []
 
     def __call__(self, items: list) -> list:
-        began = perf_counter()
+        began = thread_time()
         results = self.function(items)
-        self.runs.append(perf_counter() - began)
+        self.runs.append(thread_time() - began)
         return results
 
 

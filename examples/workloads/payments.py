@@ -17,6 +17,7 @@ from comparison import arguments, at_once, closing, curve, in_words, measured, o
 from asyncbatch import Batcher
 
 ACCOUNTS, SHOPS = 50_000, 2_000
+WINDOWS = (0, 2, 10)  # ms
 
 
 class Payment(NamedTuple):
@@ -90,22 +91,19 @@ def main(options) -> None:
 
     # Without threads, as a score takes less than the way to a thread and back.
     windows = partial(Batcher, max_batch_size=options.max_batch_size, executor="inline")
-    ways = {"One by one": at_once} | {f"Windows of {ms} ms": partial(windows, max_wait=ms / 1000) for ms in options.windows}
+    ways = {"One by one": at_once} | {f"Windows of {ms} ms": partial(windows, max_wait=ms / 1000) for ms in WINDOWS}
     found = {}
     for rate in sorted({*options.rates, options.rate}):
         sent, fraud = world.payments(int(rate * options.seconds), 0.01)
-        found[rate] = [
-            measured(
-                method,
-                way,
-                score,
-                sent,
-                partial(open_loop, rate=rate),
-                options.price_per_hour,
-                partial(quality, alarm=alarm, fraud=fraud),
-            )
-            for method, way in ways.items()
-        ]
+        answered = partial(
+            measured,
+            function=score,
+            items=sent,
+            load=partial(open_loop, rate=rate),
+            price_per_hour=options.price_per_hour,
+            quality=partial(quality, alarm=alarm, fraud=fraud),
+        )
+        found[rate] = [answered(method, way) for method, way in ways.items()]
 
     rows = found[options.rate]
     print(f"{options.rate:,} payments a second", table(rows), closing(rows[0], rows[2]), latencies(found), sep="\n\n")
@@ -131,5 +129,4 @@ if __name__ == "__main__":
     parser.add_argument(
         "--rates", type=int, nargs="*", default=[1000, 4000, 16000, 24000], help="other rates, for latencies"
     )
-    parser.add_argument("--windows", type=int, nargs="+", default=[0, 2, 10], help="ms")
     main(parser.parse_args())
