@@ -1,6 +1,6 @@
 """What batches save in the four workloads of `examples/workloads`, with a chart of what an item costs in batches of each size.
 
-    python bench/workloads.py              about ten minutes, where what the examples need and matplotlib are installed
+    python bench/workloads.py              about eight minutes, where what the examples need and matplotlib are installed
 
 Each example runs as a user would run it, several times in turn with the others. Given are the median of all rounds for each
 figure, the extremes and the rounds; of the curves, that of the round which disturbed it least. Other programs slow down both
@@ -95,10 +95,10 @@ def draw(workloads: dict[str, dict[str, Any]], file: Path) -> None:
             fitted = [1e3 * (curve["fixed"] / size + curve["each"]) for size in sizes]
             (line,) = panel.plot(sizes, item, "o", markersize=4, label=of)
             panel.plot(sizes, fitted, "-", color=line.get_color(), alpha=0.6)
-        panel.set(title=f"{name}: {found['workload']}", xscale="log", yscale="log", xlabel="items in a batch")
+        panel.set(title=f"{found['workload']} ({name})", xscale="log", yscale="log", xlabel="items in a batch")
         panel.set_xticks([1, 2, 4, 8, 16, 32, 64], ["1", "2", "4", "8", "16", "32", "64"])
-        panel.minorticks_off()
-        panel.set_ylim(bottom=min(item) / 2)
+        panel.tick_params(axis="x", which="minor", bottom=False)
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.grid(alpha=0.3)
         panel.legend(fontsize="small", frameon=False)
     panels[0].set_ylabel("ms an item; the line is fixed / n + each")

@@ -233,14 +233,30 @@ def test_what_it_saves_is_what_was_measured():
         ways = {row["method"]: row for row in found[name]["rows"]}
         pair = [ways["One by one"], ways[method]]
         assert ways[method]["quality"] == pytest.approx(ways["One by one"]["quality"], abs=1e-9)
-        hour = [row["cost"]["median"] / row["requests"] * 1e6 for row in pair]
+        million = [row["cost"]["median"] / row["requests"] * 1e6 for row in pair]
         return [
             f"{pair[0]['requests']:,}",
             " and ".join(f"{row['seconds']['median']:.2f} s" for row in pair),
-            " and ".join(f"${cost:.3f}" for cost in hour),
+            " and ".join(f"{row['cpu_seconds']['median']:.2f} s" for row in pair),
+            " and ".join(f"${cost:.3f}" for cost in million),
             ", ".join(f"{of} {share * 100:.1f} %" for of, share in pair[0]["quality"].items()),
             f"{next(iter(found[name]['curves'].values()))['r']:.2g}",
         ]
 
-    table = rows("examples/workloads/results")
-    assert [*table.values()] == [told(name, method) for name, method in BATCHED.items()]
+    assert [*rows("## What it saves").values()] == [told(name, method) for name, method in BATCHED.items()]
+
+
+def test_where_batches_do_not_pay_is_what_was_measured():
+    found = results("workloads.json")["workloads"]
+    section = README[README.index("It does not pay everywhere") : README.index("## How fast")]
+
+    def median(rows: list[dict[str, Any]], method: str, figure: str) -> float:
+        return next(row[figure]["median"] for row in rows if row["method"] == method)
+
+    rates, texts = found["payments"]["rates"], found["recommender"]["rows"]
+    assert [float(each) for each in re.findall(r"\d+\.\d+", section)] == [
+        round(found["recommender"]["curves"]["long texts (1200 characters)"]["r"], 1),
+        *(round(median(rates["1000"], method, "cpu_seconds"), 2) for method in ("One by one", "Windows of 0 ms")),
+        *(round(1e3 * median(rates["16000"], method, "p50"), 1) for method in ("One by one", "Windows of 2 ms")),
+        *(round(median(texts, method, "p99"), 1) for method in ("One by one", "In batches")),
+    ]
