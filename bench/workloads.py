@@ -99,6 +99,7 @@ def draw(workloads: dict[str, dict[str, Any]], file: Path) -> None:
         panel.set_xticks([1, 2, 4, 8, 16, 32, 64], ["1", "2", "4", "8", "16", "32", "64"])
         panel.tick_params(axis="x", which="minor", bottom=False)
         panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("{x:g}")
         panel.grid(alpha=0.3)
         panel.legend(fontsize="small", frameon=False)
     panels[0].set_ylabel("ms an item; the line is fixed / n + each")

@@ -2,7 +2,7 @@
 
     pip install asyncbatch torch
     apt-get install espeak-ng
-    python examples/workloads/speech.py            half a minute; --help says what can be set
+    python examples/workloads/speech.py            a minute; --help says what can be set
 
 espeak-ng speaks the commands, in voices of which some teach the network when the program starts, and the others are the
 callers'. Noise is added. What a caller sends are log-mel features, with 100 rows a second; `Padded` makes one array of
