@@ -86,6 +86,7 @@ def draw(workloads: dict[str, dict[str, Any]], file: Path) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     figure, panels = plt.subplots(1, len(workloads), figsize=(16, 4))
     for panel, (name, found) in zip(panels, workloads.items(), strict=True):
@@ -98,8 +99,9 @@ def draw(workloads: dict[str, dict[str, Any]], file: Path) -> None:
         panel.set(title=f"{found['workload']} ({name})", xscale="log", yscale="log", xlabel="items in a batch")
         panel.set_xticks([1, 2, 4, 8, 16, 32, 64], ["1", "2", "4", "8", "16", "32", "64"])
         panel.tick_params(axis="x", which="minor", bottom=False)
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter("{x:g}")
-        panel.yaxis.set_minor_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("")
         panel.grid(alpha=0.3)
         panel.legend(fontsize="small", frameon=False)
     panels[0].set_ylabel("ms an item; the line is fixed / n + each")
