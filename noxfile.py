@@ -81,6 +81,17 @@ def clients(session: nox.Session) -> None:
 
 
 @nox.session
+def workloads(session: nox.Session) -> None:
+    """Run the four workloads, small. The spoken one needs a voice, Debian's espeak-ng, and is skipped where there is none.
+
+    PyPI's PyTorch brings CUDA on Linux, which is gigabytes; with PIP_EXTRA_INDEX_URL set to PyTorch's index of CPU builds,
+    which its site tells, or with its wheel in a folder in PIP_FIND_LINKS, pip takes that one.
+    """
+    session.install(".", *group("workloads"))
+    session.run("python", "-m", "pytest", "examples/workloads", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure; each peer is installed from the registry into an environment of its own."""
     session.install(".", *group("bench"))

@@ -215,3 +215,49 @@ def test_the_bottlenecks_are_those_that_were_worked_out():
     costs = found["loop_us_an_item"].values()
     assert f"{min(costs):.1f} to {max(costs):.1f} us an item" in README
     assert f"{found['limits']['images']['bytes_in_flight_for_a_thousand'] / 1e9:.0f} GB" in README
+
+
+# Of each workload, which way of answering in batches is told of.
+BATCHED = {
+    "recommender": "In batches",
+    "digits": "In batches",
+    "speech": "In batches by length",
+    "payments": "Windows of 2 ms",
+}
+
+
+def test_what_it_saves_is_what_was_measured():
+    found = results("workloads.json")["workloads"]
+
+    def told(name: str, method: str) -> list[str]:
+        ways = {row["method"]: row for row in found[name]["rows"]}
+        pair = [ways["One by one"], ways[method]]
+        assert ways[method]["quality"] == pytest.approx(ways["One by one"]["quality"], abs=1e-9)
+        million = [row["cost"]["median"] / row["requests"] * 1e6 for row in pair]
+        return [
+            f"{pair[0]['requests']:,}",
+            " and ".join(f"{row['seconds']['median']:.2f} s" for row in pair),
+            " and ".join(f"{row['cpu_seconds']['median']:.2f} s" for row in pair),
+            " and ".join(f"${cost:.3f}" for cost in million),
+            ", ".join(f"{of} {share * 100:.1f} %" for of, share in pair[0]["quality"].items()),
+            f"{next(iter(found[name]['curves'].values()))['r']:.2g}",
+        ]
+
+    assert [*rows("## What it saves").values()] == [told(name, method) for name, method in BATCHED.items()]
+
+
+def test_where_batches_do_not_pay_is_what_was_measured():
+    found = results("workloads.json")["workloads"]
+    section = README[README.index("It does not pay everywhere") : README.index("## How fast")]
+
+    def median(rows: list[dict[str, Any]], method: str, figure: str) -> float:
+        return next(row[figure]["median"] for row in rows if row["method"] == method)
+
+    rates, texts = found["payments"]["rates"], found["recommender"]["rows"]
+    assert [float(each) for each in re.findall(r"\d+\.\d+", section)] == [
+        round(found["recommender"]["curves"]["long texts (1200 characters)"]["r"], 1),
+        *(round(median(rates["1000"], method, "cpu_seconds"), 2) for method in ("One by one", "Windows of 0 ms")),
+        round(median(rates["24000"], "One by one", "p50"), 1),
+        round(1e3 * median(rates["24000"], "Windows of 2 ms", "p50"), 1),
+        *(round(median(texts, method, "p99"), 1) for method in ("One by one", "In batches")),
+    ]
