@@ -58,7 +58,6 @@ def _figure(plan: Plan) -> Any:
         _work(work, plan)
         for panel in (latency, goodput, work):
             panel.axvline(plan.rate, color=_INK, linewidth=0.8, linestyle=":")
-            panel.text(plan.rate, 0.01, " asked for", transform=panel.get_xaxis_transform(), fontsize=8)
             panel.set_xlabel("requests a second")
             panel.set_xlim(left=0)
             panel.grid(color=_INK, alpha=0.12)
@@ -75,6 +74,7 @@ def _latency(panel: Any, plan: Plan) -> None:
         _line(panel, settings.rule, steady, [play.p99 * 1000 for play in steady], linestyle="--", marker="")
     panel.axhline(objective, color=_INK, linewidth=0.8)
     at_the_right = panel.get_yaxis_transform()
+    panel.text(plan.rate, 1.3 * objective, "asked for ", rotation=90, ha="right", va="center", fontsize=8)
     panel.text(1, objective, "objective", transform=at_the_right, ha="right", va="bottom", fontsize=8)
     panel.set_ylim(0, 1.6 * objective)
     panel.set_title("latency in ms: mean, and p99 dashed")
@@ -92,8 +92,9 @@ def _work(panel: Any, plan: Plan) -> None:
     for settings, plays in plan.ladder.items():
         _line(panel, settings.rule, plays, [play.busy for play in plays])
     panel.set_yscale("log")
+    panel.minorticks_off()
+    panel.yaxis.set_major_locator(importlib.import_module("matplotlib.ticker").LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter("{x:g}")
-    panel.yaxis.set_minor_formatter("{x:g}")
     panel.set_title("seconds of work for 1,000 answers")
 
 

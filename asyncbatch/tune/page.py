@@ -26,7 +26,7 @@ th:first-child, td:first-child { text-align: left; }
 tr.chosen { background: var(--wash); font-weight: 600; }
 pre { background: var(--wash); border-left: 3px solid var(--accent); padding: .8rem 1rem; overflow-x: auto; }
 pre, code { font-family: ui-monospace, monospace; font-size: .9em; }
-svg { width: 100%; height: auto; }
+svg { width: 100%; min-width: 46rem; height: auto; }
 """
 
 
@@ -44,7 +44,7 @@ def as_page(title: str, sections: Sequence[Section], chart: str = "") -> str:
 
 def _part(part: Part, chart: str) -> str:
     if part is CHART:
-        return chart
+        return f'<div class="scroll">{chart}</div>'
     if isinstance(part, Table):
         return _table(part)
     if isinstance(part, Code):
