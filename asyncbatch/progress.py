@@ -11,12 +11,12 @@ from typing import Any, TextIO, TypeAlias
 
 from .imap import OnProgress, Progress
 
-rich: Any
-try:
+_rich: Any = None
+with contextlib.suppress(ImportError):
     import rich.console
     import rich.progress
-except ImportError:
-    rich = None
+
+    _rich = rich
 
 __all__ = ("progress_bar",)
 
@@ -35,7 +35,7 @@ def progress_bar(total: int | None = None, *, description: str = "", file: TextI
     """
     where: TextIO = sys.stderr if file is None else file
     live = where.isatty()
-    drawing = _line if not live else _overwritten if rich is None else _bar
+    drawing = _line if not live else _overwritten if _rich is None else _bar
     words = _Words(total)
     last: Progress | None = None
     due = 0.0
@@ -73,9 +73,9 @@ def _overwritten(file: TextIO, description: str, _total: int | None) -> Iterator
 
 @contextlib.contextmanager
 def _bar(file: TextIO, description: str, total: int | None) -> Iterator[_Draw]:
-    text = rich.progress.TextColumn
-    columns = text("{task.description}"), rich.progress.BarColumn(), text("{task.fields[text]}")
-    with rich.progress.Progress(*columns, console=rich.console.Console(file=file), auto_refresh=False) as bar:
+    text = _rich.progress.TextColumn
+    columns = text("{task.description}"), _rich.progress.BarColumn(), text("{task.fields[text]}")
+    with _rich.progress.Progress(*columns, console=_rich.console.Console(file=file), auto_refresh=False) as bar:
         task = bar.add_task(description, total=total, text="")
         yield lambda done, text: bar.update(task, completed=done, text=text, refresh=True)
 
