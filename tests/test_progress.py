@@ -93,6 +93,6 @@ async def test_it_shows_an_imap(capsys):
 
 
 def test_it_does_without_rich():
-    code = "import sys; sys.modules['rich'] = None; from asyncbatch.progress import progress_bar, _rich; print(_rich)"
+    code = "import sys; sys.modules['rich'] = None; from asyncbatch.progress import _rich; print(_rich)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout == "None\n"
