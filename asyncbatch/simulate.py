@@ -145,6 +145,7 @@ class _Run:
         self._timeout = timeout
         self._batcher: Batcher[None, None] = Batcher(self._function, **settings, executor=InlineExecutor(slots))
         self._loop = VirtualClockLoop()
+        self._loop.set_debug(False)  # under `-X dev` it would note where each of the callers was made
         self._latencies: list[float] = []
         self._sizes: list[int] = []
         self._busy = 0.0
