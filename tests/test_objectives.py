@@ -172,14 +172,14 @@ async def test_a_batch_runs_now_and_then_whatever_was_learnt():
     function = RecordingFunction(seconds=lambda size: slow.pop() if slow else 0.01)
     async with running(function, policy=LatencyObjective(0.1), max_batch_size=8) as batcher:
         calls = []
-        for count in range(8000):
+        for count in range(3000):
             calls += start(batcher, count)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
         answers = await asyncio.gather(*calls)
     gaps = [later - earlier for earlier, later in zip(function.times, function.times[1:], strict=False)]
-    assert max(gaps[8:]) <= 0.1 + 0.02 + INSTANT
-    served = [answer for answer, _ in answers[-3000:] if not isinstance(answer, Exception)]
-    assert len(served) > 2900  # and so it finds out that batches are fast by now
+    assert max(gaps[8:]) <= 0.1 + 0.03 + INSTANT
+    served = [answer for answer, _ in answers[-700:] if not isinstance(answer, Exception)]
+    assert len(served) > 680  # and so it finds out that batches are fast by now
 
 
 # What counts as in time
