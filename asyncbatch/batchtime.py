@@ -27,7 +27,8 @@ class BatchTime:
         self.batches = 0  # how many were seen
         self.largest = 0.0  # the largest load among them
         self.fixed = self.each = 0.0
-        self.margin = 1.0  # by which factor all but a few batches stay below the line
+        self.margin = 1.0  # by which factor above the line all but a few batches stay below,
+        self.middle = 1.0  # and half of them
         self._quantile = quantile
         self._weight = self._loads = self._squares = self._seconds = self._products = 0.0
         self._ratios: deque[float] = deque()
@@ -38,6 +39,10 @@ class BatchTime:
     def __call__(self, load: float) -> float:
         """Return the seconds that `quantile` of all batches of `load` stay within."""
         return (self.fixed + self.each * load) * self.margin
+
+    def even(self, load: float) -> float:
+        """Return the seconds that half of all batches of `load` stay within."""
+        return (self.fixed + self.each * load) * self.middle
 
     def observe(self, load: float, seconds: float) -> None:
         """Learn from a batch of `load` that took `seconds`."""
@@ -87,7 +92,7 @@ class BatchTime:
             del self._sorted[bisect_left(self._sorted, self._ratios.popleft())]
         self._ratios.append(ratio)
         insort(self._sorted, ratio)
-        self.margin = self._at(self._quantile)
+        self.margin, self.middle = self._at(self._quantile), self._at(0.5)
 
     def _at(self, quantile: float) -> float:
         ratios = self._sorted

@@ -198,7 +198,7 @@ class Departures:
             return
         while queue.admitted != queue.gone:
             request, due = self._most_urgent(aim.seconds)
-            if request is None or not aim.misses(now, due, self._load(0)):
+            if request is None or not aim.misses(now, due, self._load(0), full=bool(self._filled())):
                 return
             if request.size == queue.admitted - queue.gone and aim.probes(now):
                 return

@@ -28,8 +28,8 @@ class LatencyObjective:
     Batches leave as soon as a slot is free. When one leaves, whoever could not be answered in time even so gets
     `DeadlineExceeded` at once, the one with the least time left first, rather than making all who come after late as
     well: under twice the load that can be served, as many are served as without any overload. How long a batch takes is
-    learnt, and `quantile` says how many batches of hundred are to stay within what is expected of them: lower it where
-    one batch in ten or more takes far longer than the others.
+    learnt. While the batch has room, an even chance to be in time is enough; when it is full, whoever would take the place
+    of another must be in time for a share of `quantile` of all batches.
 
     The earlier of the objective and a caller's own `timeout=` counts. Of the items of a `map` or `imap`, which is work
     without a hurry, only its own `timeout=` counts. Those who wait while all slots are busy are told when the next is
@@ -84,9 +84,14 @@ class Aim:
         self.ceiling = max(self._first, _GROWTH * batch_time.largest)
         self.longest = batch_time(self.ceiling)
 
-    def misses(self, now: float, deadline: float, load: float) -> bool:
-        """Tell whether a batch of `load` that leaves `now` comes back after `deadline`."""
-        return self.known and now + self.batch_time(load) > deadline + INSTANT
+    def misses(self, now: float, deadline: float, load: float, *, full: bool) -> bool:
+        """Tell whether a batch of `load` that leaves `now` comes back after `deadline`.
+
+        In one that is `full`, whoever is not rather sure to be in time would take the place of another; in one that
+        has room an even chance is worth a try.
+        """
+        seconds = self.batch_time(load) if full else self.batch_time.even(load)
+        return self.known and now + seconds > deadline + INSTANT
 
     def probes(self, now: float) -> bool:
         """Tell whether a batch has to run whatever is known, as nothing was learnt for so long that it may be wrong."""

@@ -182,6 +182,26 @@ async def test_a_batch_runs_now_and_then_whatever_was_learnt():
     assert len(served) > 680  # and so it finds out that batches are fast by now
 
 
+@pytest.mark.parametrize("rate", [800, 1600, 2400])
+def test_batches_that_now_and_then_take_long_cost_nobody_a_place_that_is_free(rate):
+    def served(**settings):
+        dice = random.Random(1)
+        arrivals = poisson(rate, 6000, seed=1)
+        often = lambda size: (0.001 + 0.0002 * size) * (5 if dice.random() < 0.2 else 1)
+        return simulate(arrivals, often, max_batch_size=64, **settings).goodput(0.05)
+
+    assert served(policy=LatencyObjective(0.05)) >= served() - 0.005  # two runs of chance
+
+
+def test_in_a_full_batch_one_must_be_rather_sure_of_it():
+    aim = Aim(LatencyObjective(1.0), costed=False)
+    for number in range(60):
+        aim.landed(0.0, 10, 0.5 if number % 5 else 1.0)
+    assert aim.misses(0.0, 0.7, 10, full=True)
+    assert not aim.misses(0.0, 0.7, 10, full=False)
+    assert aim.misses(0.0, 0.4, 10, full=False)
+
+
 # What counts as in time
 
 
