@@ -44,7 +44,7 @@ def main() -> None:
 async def measure(groups: Iterable[list[str]], seconds: float) -> dict[str, Any]:
     trips: dict[str, Any] = {case: {} for case in CASES}
     speedup: dict[str, Any] = {}
-    for names in groups:
+    for names in filter(None, groups):
         modules = {name: importlib.import_module(f"carriers.{name}") for name in names}
         for case, values in trips.items():
             values.update(await beside(modules, *CASES[case], seconds))
