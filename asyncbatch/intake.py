@@ -83,12 +83,17 @@ class IntakeQueue(Order):
             self._check()
         if (not self.lobby.line or self.lobby.first() is None) and self.admitted < self.gone + self.bound:
             self._add(request)
-        elif waits:
+        else:
+            self._overfill(request, waits, self._victim)
+
+    def _overfill(self, request: Any, waits: bool, victim: Callable[[], Any]) -> None:
+        """Let `request`, which there is no room for, wait for some, come in for the `victim`, or be turned away."""
+        if waits:
             self.lobby.append(request)
             self.ring()  # a queue that is smaller than a batch will not fill one
         elif self._when_full == "evict":
             self._add(request)
-            self._victim().fail(self._overflow(), "rejected")  # which may be the newcomer itself
+            victim().fail(self._overflow(), "rejected")  # which may be the newcomer itself
         else:
             self._tally.turn_away("rejected", 1)
             raise self._overflow()

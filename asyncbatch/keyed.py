@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
+from functools import partial
 from itertools import count
 from typing import Any, cast
 
@@ -64,21 +65,13 @@ class KeyedQueue(IntakeQueue):
         request.key = self._key(request.key, request.item)
         if self._max_per_key < math.inf and self._is_full(request.key):
             self._check()
-            self._come_in_full(request, waits)
+            self._overfill(request, waits, partial(self._victim_of, request.key))
         else:
             super().put_nowait(request, waits)
 
-    def _come_in_full(self, request: Any, waits: bool) -> None:
-        if waits:
-            self.lobby.append(request)
-            self.ring()
-        elif self._when_full == "evict":
-            self._add(request)
-            self.select(self._groups[request.key])
-            self._least_urgent().fail(self._overflow(), "rejected")
-        else:
-            self._tally.turn_away("rejected", 1)
-            raise self._overflow()
+    def _victim_of(self, key: Hashable) -> Any:
+        self.select(self._groups[key])
+        return self._least_urgent()
 
     def _is_full(self, key: Hashable) -> bool:
         group = self._groups.get(key)
