@@ -84,7 +84,8 @@ def callables(**named: object) -> None:
 def choice(name: str, value: T, *choices: T) -> T:
     """Return `value` if it is one of `choices`."""
     if value not in choices:
-        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {_seen(value)}")
+        *others, last = map(repr, choices)
+        raise ValueError(f"{name} must be {', '.join(others)} or {last}, not {_seen(value)}")
     return value
 
 

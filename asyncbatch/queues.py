@@ -47,8 +47,7 @@ class Fifo:
     def __post_init__(self) -> None:
         if self.maxsize != math.inf:
             parameters.count("maxsize", self.maxsize)
-        if self.when_full not in ("wait", "reject", "evict"):
-            raise ValueError(f"when_full must be 'wait', 'reject' or 'evict', not {self.when_full!r}")
+        parameters.choice("when_full", self.when_full, "wait", "reject", "evict")
 
 
 @dataclass(frozen=True, slots=True)
