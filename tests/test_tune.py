@@ -21,11 +21,12 @@ import pytest
 import tuned
 
 from asyncbatch import Batcher, CostObjective, Fifo, LatencyObjective, __main__, tune
+from asyncbatch.simulate import Outcome
 from asyncbatch.testing import RecordingFunction, VirtualClockLoop
 from asyncbatch.tune import chart, code, inputs, options, page, plan, profile, quality, report, trial, words
 from asyncbatch.tune.curve import Curve, Line, Step
 from asyncbatch.tune.inputs import BadInput
-from asyncbatch.tune.plan import Option, Plan, Play, Settings, Traffic
+from asyncbatch.tune.plan import Option, Plan, Play, Settings, Traffic, seen
 from asyncbatch.tune.profile import Likeness, Profile, sizes_up_to
 
 HERE = Path(__file__).parent
@@ -543,7 +544,8 @@ def test_callers_come_when_they_are_to():
     seen = virtually(trial.live(make, ["a", "b"], [0.0, 0.5, 0.5, 0.505, 0.506], {"max_batch_size": 1}))
     assert function.batches == [["a"], ["b"], ["b"]]
     assert function.times == [0.0, 0.5, pytest.approx(0.51)]
-    assert seen == trial.Live([pytest.approx(0.01), pytest.approx(0.01), pytest.approx(0.015)], 5, 3, pytest.approx(0.03))
+    assert seen.latencies == (pytest.approx(0.01), pytest.approx(0.01), pytest.approx(0.015))
+    assert (seen.refused, seen.sizes, seen.busy) == (2, (1, 1, 1), pytest.approx(0.03))
 
 
 # Integrate.
@@ -651,7 +653,7 @@ ROWS = [
     trial.Row("One by one", 100, 2.0, 1.9, 100, Likeness(100)),
     trial.Row("asyncbatch", 100, 0.5, 0.4, 4, Likeness(100, 3, 1e-7)),
 ]
-LIVE = trial.Live([0.010, 0.020, 0.060], 4, 2, 0.006)
+LIVE = seen(Outcome((0.010, 0.020, 0.060), 1, (2, 1), 0.006, 1.0), 4.0, math.inf, 0.05)
 
 
 def sections(planned: Plan) -> list[report.Section]:
@@ -661,7 +663,7 @@ def sections(planned: Plan) -> list[report.Section]:
         report.assess("tuned:embed", measured),
         report.design(planned, ["No --rate was given."]),
         report.integrate(planned, "import this", "import that"),
-        report.monitor(ROWS, None, expected, LIVE, planned),
+        report.monitor(ROWS, None, expected, LIVE),
         report.iterate(measured, planned, expected, LIVE),
     ]
 
@@ -687,7 +689,7 @@ def test_the_table_of_the_mission(planned: Plan):
     ) in told
     assert "75 % less time and 79 % less work" in told
     assert "50.0 %" in told  # two of four within the objective
-    assert "Cost at $1.20/h" in report.as_text(report.monitor(ROWS, 1.2, play(), LIVE, planned))
+    assert "Cost at $1.20/h" in report.as_text(report.monitor(ROWS, 1.2, play(), LIVE))
 
 
 def test_what_to_do_next(planned: Plan):

@@ -151,8 +151,9 @@ class _Tuning:
             rows = runner.run(compare(self._batcher, many, keywords))
             answered = runner.run(live(self._batcher, self.items, times, keywords))
         expected = seen(outcome, rate, times[-1], plan.traffic.objective)
-        self._show(report.monitor(rows, self.options.price, expected, answered, plan))
-        self._show(report.iterate(profile, plan, expected, answered))
+        found = seen(answered, rate, math.inf, plan.traffic.objective)  # what callers saw is told as it is
+        self._show(report.monitor(rows, self.options.price, expected, found))
+        self._show(report.iterate(profile, plan, expected, found))
 
 
 def round_up(seconds: float) -> float:

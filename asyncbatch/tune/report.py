@@ -11,7 +11,7 @@ from asyncbatch.terminal import aligned
 
 from .plan import ENOUGH, Plan, Play
 from .profile import Profile
-from .trial import Live, Row
+from .trial import Row
 from .words import about_pay, about_results, about_time, duration, leaves, money, reason, results, share, three
 
 __all__ = ("CHART", "Code", "Part", "Section", "Table", "as_text", "assess", "design", "integrate", "iterate", "monitor")
@@ -156,7 +156,7 @@ def integrate(plan: Plan, chosen: str, other: str) -> Section:
     return Section("Integrate", parts)
 
 
-def monitor(rows: Sequence[Row], price: float | None, expected: Play, seen: Live, plan: Plan) -> Section:
+def monitor(rows: Sequence[Row], price: float | None, expected: Play, found: Play) -> Section:
     cost = "Cost" if price is None else f"Cost at ${price:.2f}/h"
     header = ["Method", "Requests", "Processing time", cost, "Quality"]
     table = [
@@ -173,7 +173,7 @@ def monitor(rows: Sequence[Row], price: float | None, expected: Play, seen: Live
             Table(header, table),
             f"In {batched.batches:,} batches they took {gain}.{work}",
             f"And with {expected.rate:,.0f} requests a second for one slot, beside the same callers simulated:",
-            _expected_and_seen(expected, seen, plan.traffic.objective),
+            Table(_BESIDE, [_figures("simulated", expected), _figures("measured", found)]),
             _WATCH,
         ],
     )
@@ -193,28 +193,18 @@ def _change(now: float, before: float) -> str:
     return f"{abs(1 - part) * 100:.0f} % {'less' if part < 1 else 'more'}"
 
 
-def _expected_and_seen(expected: Play, seen: Live, objective: float) -> Table:
-    answered = max(1, len(seen.latencies))
-    in_time = sum(latency <= objective for latency in seen.latencies) / seen.total
-    rows = [
-        ["simulated", *_latencies(expected), share(expected.goodput), three(expected.batches), duration(expected.busy)],
-        [
-            "measured",
-            duration(sum(seen.latencies) / answered),
-            duration(seen.latencies[-(-99 * answered // 100) - 1] if seen.latencies else float("nan")),
-            share(in_time),
-            three(1000 * seen.batches / answered),
-            duration(1000 * seen.busy / answered),
-        ],
-    ]
-    return Table(["", "Mean", "p99", "In time", "Batches for 1,000", "Work for 1,000"], rows)
+_BESIDE = ["", "Mean", "p99", "In time", "Batches for 1,000", "Work for 1,000"]
 
 
-def iterate(profile: Profile, plan: Plan, expected: Play, seen: Live) -> Section:
+def _figures(what: str, play: Play) -> list[str]:
+    return [what, *_latencies(play), share(play.goodput), three(play.batches), duration(play.busy)]
+
+
+def iterate(profile: Profile, plan: Plan, expected: Play, found: Play) -> Section:
     curve, largest = profile.curve, profile.curve.largest
     steps = []
-    times = 1000 * seen.busy / max(1, len(seen.latencies)) / expected.busy
-    if times > _SLOWED and 1000 * seen.batches / max(1, len(seen.latencies)) < _SLOWED * expected.batches:
+    times = found.busy / expected.busy
+    if times > _SLOWED and found.batches < _SLOWED * expected.batches:
         steps.append(
             f"Work took {times:.1f} times as long beside a busy event loop as alone. See what else runs on the machine; a "
             "sync function can have a process of its own, --executor process."

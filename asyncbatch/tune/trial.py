@@ -9,11 +9,13 @@ from typing import Any
 
 from asyncbatch.batcher import Batcher
 from asyncbatch.errors import AsyncBatchError
+from asyncbatch.metrics.events import BatchEnded, Event
+from asyncbatch.simulate import Outcome
 
 from .profile import Likeness
 from .quality import difference
 
-__all__ = ("Live", "Make", "Row", "compare", "live")
+__all__ = ("Make", "Row", "compare", "live")
 
 Make = Callable[..., "Batcher[Any, Any]"]
 
@@ -28,16 +30,6 @@ class Row:
     busy: float
     batches: int
     likeness: Likeness
-
-
-@dataclass(frozen=True)
-class Live:
-    """What came of callers who came for real. Latencies are seconds, the shortest first; `total` counts those without."""
-
-    latencies: Sequence[float]
-    total: int
-    batches: int
-    busy: float
 
 
 async def compare(make: Make, items: Sequence[Any], settings: dict[str, Any]) -> list[Row]:
@@ -56,10 +48,15 @@ async def compare(make: Make, items: Sequence[Any], settings: dict[str, Any]) ->
     return rows
 
 
-async def live(make: Make, items: Sequence[Any], times: Sequence[float], settings: dict[str, Any]) -> Live:
+async def live(make: Make, items: Sequence[Any], times: Sequence[float], settings: dict[str, Any]) -> Outcome:
     """Return what becomes of callers who come at those `times`, in seconds from now."""
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
+    sizes: list[int] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, BatchEnded):
+            sizes.append(event.size)
 
     async def call(item: Any) -> None:
         came = loop.time()
@@ -69,11 +66,11 @@ async def live(make: Make, items: Sequence[Any], times: Sequence[float], setting
             return
         latencies.append(loop.time() - came)
 
-    async with make(**settings) as batcher, asyncio.TaskGroup() as calls:
+    async with make(**settings, observers=[note]) as batcher, asyncio.TaskGroup() as calls:
         began = loop.time()
         for place, at in enumerate(times):
             if (wait := began + at - loop.time()) > 0:
                 await asyncio.sleep(wait)
             calls.create_task(call(items[place % len(items)]))
-    statistics = batcher.statistics()
-    return Live(sorted(latencies), len(times), statistics.batches, statistics.busy_seconds)
+    busy, refused = batcher.statistics().busy_seconds, len(times) - len(latencies)
+    return Outcome(tuple(sorted(latencies)), refused, tuple(sizes), busy, loop.time() - began)
