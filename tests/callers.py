@@ -78,3 +78,22 @@ def conserved(batcher: Any) -> bool:
     s = batcher.statistics()
     had = s.succeeded + s.failed + s.cancelled + s.expired + s.rejected + s.closed
     return bool(s.submitted == had + s.queued + s.in_flight)
+
+
+async def harried(
+    batcher: Any, function: RecordingFunction, call: Callable[[int], Awaitable[Any]], rng: Any, *checks: Any
+) -> None:
+    """Let 120 calls come, and some of them go; at every moment nothing is lost and `checks` hold, and no item runs twice."""
+    tasks = [asyncio.create_task(outcome(call(number))) for number in range(120)]
+    for _ in range(100):
+        await asyncio.sleep(rng.random() * 0.2)
+        rng.choice(tasks).cancel()
+        batcher.flush()
+        assert conserved(batcher)
+        assert all(check() for check in checks)
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0.5)
+        batcher.flush()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert conserved(batcher)
+    assert len(function.items) == len(set(function.items))

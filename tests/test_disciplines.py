@@ -12,7 +12,7 @@ import sys
 
 import anyio
 import pytest
-from callers import busy, kinds, conserved, outcome, passes, running, until
+from callers import busy, harried, kinds, conserved, outcome, passes, running, until
 
 from asyncbatch import ByLength, DeadlineExceeded, EarliestDeadline, Fifo, Keyed, Priority, QueueFull, batched
 from asyncbatch.deadlines import Deadlines
@@ -357,20 +357,10 @@ async def test_whatever_comes_and_goes_each_item_has_one_outcome(cost, seed):
                 return await batcher.map(range(n * 100, n * 100 + rng.randrange(12)), **details)
             return await (stream(range(n * 100, n * 100 + 9)) if n % 9 == 0 else batcher(n * 100, **details))
 
-        tasks = [asyncio.create_task(outcome(call(n))) for n in range(120)]
-        for _ in range(100):
-            await asyncio.sleep(rng.random() * 0.2)
-            rng.choice(tasks).cancel()
-            batcher.flush()
-            assert conserved(batcher)
-            assert all(group.admitted <= most for group in batcher._house.queue._groups.values())
-        while not all(task.done() for task in tasks):
-            await asyncio.sleep(0.5)
-            batcher.flush()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert conserved(batcher)
-        ran = list(itertools.chain(*function.batches))
-        assert len(ran) == len(set(ran))
+        def no_key_has_more():
+            return all(group.admitted <= most for group in batcher._house.queue._groups.values())
+
+        await harried(batcher, function, call, rng, no_key_has_more)
         assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (0, 0)
 
 

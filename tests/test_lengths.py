@@ -7,7 +7,7 @@ import math
 import random
 
 import pytest
-from callers import busy, conserved, kinds, outcome, passes, running
+from callers import busy, conserved, harried, kinds, outcome, passes, running
 
 from asyncbatch import Batcher, ByLength, DeadlineExceeded, Fifo, QueueFull, batched
 from asyncbatch.metrics.events import RequestDropped
@@ -207,19 +207,7 @@ async def test_whatever_comes_and_goes_each_item_has_one_outcome(seed):
                 return await batcher.map(range(n * 100, n * 100 + rng.randrange(12)), timeout=timeout)
             return await (stream(range(n * 100, n * 100 + 9)) if n % 10 == 0 else batcher(n * 100, timeout=timeout))
 
-        tasks = [asyncio.create_task(outcome(call(n))) for n in range(120)]
-        for _ in range(100):
-            await asyncio.sleep(rng.random() * 0.2)
-            rng.choice(tasks).cancel()
-            batcher.flush()
-            assert conserved(batcher)
-        while not all(task.done() for task in tasks):
-            await asyncio.sleep(0.5)
-            batcher.flush()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert conserved(batcher)
-        ran = [item for batch in function.batches for item in batch]
-        assert len(ran) == len(set(ran))
+        await harried(batcher, function, call, rng)
         budget = limits["max_batch_cost"]
         assert all(len(batch) == 1 or padded([item % 37 for item in batch]) <= budget for batch in function.batches)
         queue = batcher._house.queue
