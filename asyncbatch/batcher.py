@@ -114,9 +114,10 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         that use them.
 
         Raises what the function raised for this item or its batch, as an object of the caller's own; `DeadlineExceeded`
-        when the time is up; `QueueFull` or `ItemTooLarge` when it is rejected or evicted; `Closed` when the batcher closes
-        first or is closed; `NotRunning` from the wrong loop or thread, or before it was entered; `WouldDeadlock` when the
-        batcher's own function calls it and no slot is left. An item whose caller is cancelled may have run already.
+        when the time is up, or an objective cannot be met; `QueueFull` or `ItemTooLarge` when it is rejected or evicted;
+        `Closed` when the batcher closes first or is closed; `NotRunning` from the wrong loop or thread, or before it was
+        entered; `WouldDeadlock` when the batcher's own function calls it and no slot is left. An item whose caller is
+        cancelled may have run already.
         """
         # What every request costs is spelled out: a call to a helper is a tenth of the whole.
         if get_ident() != self._thread or timeout is not _INF or priority is not _ZERO or key is not None or self._unusual:

@@ -6,7 +6,7 @@ AsyncBatchError
                 ItemTooLarge(ValueError)        it costs more than a batch may, and the batcher rejects those
                 QueueFull(asyncio.QueueFull)    its queue had no room, and its discipline does not wait
                 WouldDeadlock(RuntimeError)     its own function called it with no slot left to answer
-    queue       DeadlineExceeded(TimeoutError)  `timeout=` ran out first
+    queue       DeadlineExceeded(TimeoutError)  `timeout=` ran out first, or an objective cannot be met
     executor    WorkerLost(RuntimeError)        the process that ran its batch ended, or was stopped
     function    OutputCountMismatch(ValueError) as many results as items were due
                 OutputTypeError(TypeError)      what came back is no sequence of results
@@ -113,7 +113,7 @@ class WouldDeadlock(AsyncBatchError, RuntimeError):
 
 
 class DeadlineExceeded(AsyncBatchError, TimeoutError):
-    """Raised when a request's `timeout` runs out before its result is there."""
+    """Raised when a request's `timeout` runs out before its result is there, or it cannot meet an objective any more."""
 
 
 class WorkerLost(AsyncBatchError, RuntimeError):

@@ -110,8 +110,8 @@ def simulate(
     """Return what becomes of callers who come at the times `arrivals`, which must not fall, with one item each.
 
     A batch of `size` items takes `seconds(size)`, in any of `slots`; `settings` are the keywords of `Batcher`, but for
-    `executor`; `timeout` is that of each call. Raises what the batcher raises for
-    settings that make no sense, and `RuntimeError` where an event loop runs, as it runs one of its own.
+    `executor`; `timeout` is that of each call. Raises what the batcher raises for settings that make no sense, and
+    `RuntimeError` where an event loop runs, as it runs one of its own.
     """
     return _Run(seconds, slots, timeout, settings).open_loop(iter(arrivals))
 

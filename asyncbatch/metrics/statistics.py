@@ -28,7 +28,7 @@ class Statistics:
     succeeded: int  #: answered with a result
     failed: int  #: answered with an exception of the function
     cancelled: int  #: their callers left
-    expired: int  #: their `timeout` ran out
+    expired: int  #: their `timeout` ran out, or they could not meet an objective any more
     rejected: int  #: turned away, or evicted, because the queue was full; or too large for a batch
     closed: int  #: not served any more when the batcher closed
     queued: int  #: waiting in the queue now
