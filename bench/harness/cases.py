@@ -32,6 +32,8 @@ async def identity(items: list[Any]) -> list[Any]:
     return items
 
 
+identity.plain = lambda items: items  # type: ignore[attr-defined]  # see `blocking`
+
 # The cases.
 
 
