@@ -12,7 +12,10 @@ nearest of the peers on each Python that is supported and found.
 Each figure comes from a process of its own (`one.py`), in an environment of the peer's own, with the newest release of the
 peer. In each round all peers take their turns in each case. What is compared are ratios to the floor, which is measured
 beside each of them, since on a shared machine microseconds differ from one second to the next; how far the floor's ratio to
-itself is from 1 tells how far to trust the others. To add a peer, copy a file in `peers/`.
+itself is from 1 tells how far to trust the others. With ten thousand callers and more it is a floor no longer: it keeps all
+of them in memory that is far from the core at once, where a library that answers 64 at a time meets them one by one.
+
+A peer that fails in a case is reported as failed there, with the reason. To add one, copy a file in `peers/`.
 """
 
 from __future__ import annotations
