@@ -9,8 +9,9 @@ each discipline's queue. A list that is searched, or a heap that is sorted anew,
 
 Beside each figure stands the floor: as many bare futures, with nothing that could grow. It rises too. A hundred requests
 lie in the caches next to the core and a hundred thousand in main memory, where each of their objects takes a hundred times as
-long to reach; and Python's garbage collector looks through all that is alive. That is the machine's share. What remains is
-in `grows`: the cost at the largest number over the cost at a hundred, of asyncbatch and of the floor.
+long to reach; and Python's garbage collector looks through all that is alive. That is the machine's share. So `grows` has
+the cost at the largest number over the cost at a hundred, of asyncbatch and of the floor, and flat is what does not grow by
+more than `FLAT` times as much as the floor, or than `FLAT` times where the floor does not grow.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ FILE = Path(__file__).parent / "results" / "growth.json"
 BATCH = 64
 MANY = 100_000  # that wait where not their number grows
 EACH = 8  # requests a key at least, so that full batches of so many can be formed of any number of keys
+FLAT = 1.5
 POWERS = (1, 10, 100, 1000, 10_000, 100_000)
 QUICK = (100, 10_000)
 
@@ -68,10 +70,8 @@ def main() -> None:
         "grows": {axis: grows(values) for axis, values in measured.items()},
     }
     options.json.write_text(json.dumps(found, indent=1) + "\n")
-    print(
-        *(f"{axis:32} x{each['asyncbatch']:.2f}, the floor x{each['floor']:.2f}" for axis, each in found["grows"].items()),
-        sep="\n",
-    )
+    for axis, each in found["grows"].items():
+        print(f"{axis:32} x{each['asyncbatch']}, the floor x{each['floor']}: {'flat' if each['flat'] else 'it grows'}")
 
 
 def run(measure: Callable[[], Any]) -> Values:
@@ -83,18 +83,20 @@ def line(axis: str, number: int, values: Values) -> str:
     return f"{axis:32} {number:7,}  " + "  ".join(f"{name} {value:<8g}" for name, value in values.items())
 
 
-def grows(values: dict[str, Values]) -> Values:
+def grows(values: dict[str, Values]) -> dict[str, Any]:
     """Return how many times the cost at a hundred a request costs with the most, the machine's share too."""
     first, last = values["100"], list(values.values())[-1]
-    return {"asyncbatch": last["cpu_us"] / first["cpu_us"], "floor": last["floor_us"] / first["floor_us"]}
+    ours, bare = (round(last[name] / first[name], 2) for name in ("cpu_us", "floor_us"))
+    return {"asyncbatch": ours, "floor": bare, "flat": ours <= FLAT * max(1.0, bare)}
 
 
 # What grows.
 
 
 async def callers(number: int, seconds: float) -> Values:
-    """So many callers in a closed loop; a caller's latency is that of all callers' requests, one after the other."""
-    return with_floor(await cases.closed(asyncbatch, number, seconds, BATCH))
+    """So many callers in a closed loop. By Little's law the latency of each is what the requests of all of them take."""
+    values = with_floor(await cases.closed(asyncbatch, number, seconds, BATCH))
+    return {**values, "latency_us": number * values["wall_us"]}
 
 
 async def items_a_batch(number: int, seconds: float) -> Values:

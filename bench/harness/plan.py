@@ -33,7 +33,7 @@ class Plan:
     loops: tuple[str, ...]
     idle_loops: tuple[str, ...]
     callers: tuple[int, ...] = (1, 64, 1024, 4096)
-    tasks: tuple[int, ...] = (64, 1000, 20_000)
+    tasks: tuple[int, ...] = (1000, 20_000)
     many: tuple[int, ...] = (100_000,)
     items: int = 100_000
     waiting: int = 20_000
@@ -57,7 +57,7 @@ class Plan:
             yield from (Case("closed", loop, size, self.rounds) for size in self.few)
 
 
-FULL = Plan(seconds=0.3, rounds=3, loops=LOOPS, idle_loops=LOOPS)
+FULL = Plan(seconds=0.25, rounds=3, loops=LOOPS, idle_loops=LOOPS)
 QUICK = Plan(
     seconds=0.06,
     rounds=1,
