@@ -69,7 +69,7 @@ async def soak(seconds: float) -> dict[str, Any]:
     samples: list[dict[str, float]] = []
     statistics = await session(seconds, outcomes, samples)
     after = held()
-    growth = {name: grown(samples, name) for name in ("rss_mb", "objects", "workers_rss_mb")}
+    growth = {name: grown(samples, name) for name in ("memory_mb", "objects", "workers_memory_mb")}
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "settings": {"seconds": seconds, "callers": CALLERS, "pause": PAUSE, "kill_every": KILL_EVERY, "share": SHARE},
@@ -245,8 +245,8 @@ def held() -> dict[str, float]:
     gc.collect()
     children = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
     return {
-        "rss_mb": memory("self"),
-        "workers_rss_mb": round(sum(map(memory, children)), 2),
+        "memory_mb": memory("self"),
+        "workers_memory_mb": round(sum(map(memory, children)), 2),
         "objects": len(gc.get_objects()),
         "threads": threading.active_count(),
         "descriptors": len(os.listdir("/proc/self/fd")),
