@@ -8,9 +8,10 @@ with a queue for each key, one in threads and with deadlines, one in two worker 
 seconds. Callers await single items and lists, iterate, leave in the midst, run out of time, and get errors, of their own or
 of the whole batch. All answers are checked. Whoever has none after half a minute is lost.
 
-Meanwhile what the process holds is counted: its own memory and that of its workers, objects that Python's collector knows,
-threads, file descriptors, children, tasks. Flat means that the median of each of the first three grew by less than `SHARE`
-from the second quarter of the time to the last. After all are closed, threads, descriptors, children and tasks must be as
+Every five seconds the callers are held for a moment. When all have their answers, what the process holds is counted: its own
+memory and that of its workers, objects that Python's collector knows, threads, file descriptors, children, tasks. Under load
+the objects would be those of the requests under way, and so tell how busy the machine is. Flat means that the median of each
+of the first three grew by less than `SHARE` from the second quarter of the time to the last. After all are closed, threads, descriptors, children and tasks must be as
 many as after a first, short run, which has started what Python itself keeps to the end.
 """
 
@@ -44,7 +45,7 @@ PAUSE = 0.05  # seconds on average between two calls of one caller
 PATIENCE = 30.0  # seconds after which a caller is lost
 KILL_EVERY = 20.0  # seconds, or a quarter of a short run
 KEYS = 50
-SHARE = 0.03
+SHARE = 0.01
 ENOUGH = 120.0  # seconds; a shorter run cannot tell of memory, and does not
 BAD, WORSE, FATAL = -1, -2, -3  # items that fail alone, fail their batch, kill their worker
 
@@ -95,14 +96,15 @@ async def soak(seconds: float) -> dict[str, Any]:
 
 async def session(seconds: float, outcomes: Counter[str], samples: list[dict[str, float]]) -> dict[str, Any]:
     async with batchers() as opened:
-        end = time.monotonic() + seconds
-        callers = [asyncio.create_task(caller(number, opened, end, outcomes)) for number in range(CALLERS)]
-        killer = asyncio.create_task(kill(opened["processes"], min(KILL_EVERY, seconds / 4), outcomes))
+        start, load = time.monotonic(), Load()
+        end = start + seconds
+        callers = [asyncio.create_task(caller(number, opened, load, end, outcomes)) for number in range(CALLERS)]
+        killer = asyncio.create_task(kill(opened["processes"], load, min(KILL_EVERY, seconds / 4), outcomes))
         while (left := end - time.monotonic()) > 0:
             await asyncio.sleep(min(left, max(0.2, seconds / 120)))
-            samples.append(
-                {"at": round(seconds - max(0.0, end - time.monotonic()), 1), **held(), "calls": outcomes.total()}
-            )
+            async with load.held():
+                at = round(time.monotonic() - start, 1)
+                samples.append({"at": at, **held(), "calls": outcomes.total()})
         await asyncio.gather(*callers)
         killer.cancel()
         await asyncio.wait([killer])
@@ -150,7 +152,35 @@ def results(items: list[int]) -> list[Any]:
 # The callers.
 
 
-async def caller(number: int, opened: dict[str, Batcher[int, int]], end: float, outcomes: Counter[str]) -> None:
+class Load:
+    """Lets calls pass, or holds them."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self._calls = 0
+
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[None]:
+        await self._open.wait()
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Wait until no call is under way, and let none begin inside the block."""
+        self._open.clear()
+        while self._calls:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # batches whose callers have all left may still run
+        yield
+        self._open.set()
+
+
+async def caller(number: int, opened: dict[str, Batcher[int, int]], load: Load, end: float, outcomes: Counter[str]) -> None:
     chance = random.Random(number)
     while time.monotonic() < end:
         await asyncio.sleep(chance.expovariate(1 / PAUSE))
@@ -158,7 +188,7 @@ async def caller(number: int, opened: dict[str, Batcher[int, int]], end: float, 
         way = chance.choices(WAYS, (60, 10, 10, 5, 5, 5, 3, 2))[0]
         options = {"key": chance.randrange(KEYS)} if name == "keys" else {}
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with load.call(), asyncio.timeout(PATIENCE):
                 outcome = await way(opened[name], chance, options)
         except TimeoutError:
             outcome = "lost"
@@ -230,11 +260,12 @@ async def at_once(batcher: Batcher[int, int], chance: random.Random, options: di
 WAYS = (single, mapped, iterated, leaving, hasty, bad, at_once, worse)
 
 
-async def kill(batcher: Batcher[int, int], every: float, outcomes: Counter[str]) -> None:
+async def kill(batcher: Batcher[int, int], load: Load, every: float, outcomes: Counter[str]) -> None:
     while True:
         await asyncio.sleep(every)
         with suppress(WorkerLost):
-            await batcher(FATAL)
+            async with load.call():
+                await batcher(FATAL)
         outcomes["killed"] += 1
 
 
