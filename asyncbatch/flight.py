@@ -12,7 +12,7 @@ from .deadlines import Deadlines
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .request import Passenger
 
@@ -34,6 +34,8 @@ class Flight:
     oldest = 0.0  # when the first of them arrived
     cost = 0.0  # of all of them, kept only when requests have costs
     mixed = False  # whether portions of bulks may be among the passengers
+    crew: Sequence[Any] = ()
+    arrivals: Sequence[float] = ()
     last = 0  # the ticket of the last of the crew
     landed = stopped = False
     error: str | None = None  # the name of what the whole batch failed with
@@ -42,8 +44,6 @@ class Flight:
     def __init__(self, batcher: Any, task: asyncio.Task[None] | None) -> None:
         self.batcher = batcher  # the house it left, with its `name`, `queue` and `tally`
         self.passengers: list[Any] = []
-        self.crew: list[Any] = []
-        self.arrivals: list[float] = []
         self.items: list[Any] = []
         self.arrived = 0.0  # the sum of all times of arrival
         self._task = task  # to cancel when nobody waits for the batch any more, if that stops the work
@@ -62,13 +62,13 @@ class Flight:
         """Make passengers of the crew, as one of them matters by itself."""
         if self.crew:
             self.batcher.queue.handed_out = True
-            self.passengers, self.crew = persons([None] * len(self.crew), self.crew, self.arrivals, self), []
+            self.passengers, self.crew = persons([None] * len(self.crew), self.crew, self.arrivals, self), ()
 
     def waits(self) -> tuple[float, ...]:
         """Return how long each of them had waited when it left."""
         return tuple([self.waited - (arrived - self.oldest) for arrived in self.came()])
 
-    def came(self) -> list[float]:
+    def came(self) -> Sequence[float]:
         """Return when each of them arrived."""
         return self.arrivals or [each.arrived for each in self.passengers]
 
@@ -135,7 +135,7 @@ class Flight:
         self.landed = True
         if left:  # cancelled in this very pass, and not resumed yet
             tally.count("cancelled", left)
-        self.passengers, self.crew = [], []
+        self.passengers, self.crew = [], ()
         self._task = None
 
     def _note(self) -> str:

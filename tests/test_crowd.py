@@ -221,12 +221,24 @@ async def test_the_oldest_who_still_waits_counts_for_the_time_to_leave():
 
 
 @pytest.mark.virtual
+async def test_one_who_came_before_the_crowd_counts_as_the_oldest():
+    function = RecordingFunction()
+    async with running(function, max_wait=1.0) as batcher:
+        first = batcher.submit("first")
+        await asyncio.sleep(0.4)
+        second = asyncio.create_task(batcher("second"))
+        assert [await first, await second] == ["first", "second"]
+        assert function.times == [pytest.approx(1.0)]
+
+
+@pytest.mark.virtual
 async def test_a_batch_is_not_full_of_those_who_left_in_this_very_pass():
     function = RecordingFunction()
     async with running(function, max_batch_size=4, max_wait=1.0) as batcher:
         tasks = [asyncio.create_task(batcher(item)) for item in range(3)]
         await asyncio.sleep(0.5)
-        tasks[1].cancel()
+        soon = asyncio.get_running_loop().call_soon
+        soon(soon, tasks[1].cancel)  # just before the resident looks, which the last one wakes
         last = asyncio.create_task(batcher(3))
         assert await last == 3
         assert function.batches == [[0, 2, 3]]
