@@ -61,7 +61,6 @@ class Flight:
     def seat_crew(self) -> None:
         """Make passengers of the crew, as one of them matters by itself."""
         if self.crew:
-            self.batcher.queue.handed_out = True
             self.passengers, self.crew = persons([None] * len(self.crew), self.crew, self.arrivals, self), ()
 
     def waits(self) -> tuple[float, ...]:
