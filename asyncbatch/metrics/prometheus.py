@@ -11,8 +11,13 @@
     asyncbatch_worker_restarts_total{batcher}       workers that were lost
     asyncbatch_queue_depth{batcher}                 items that wait now
     asyncbatch_capacity_batches{batcher}            how many batches can run at once
+    asyncbatch_elements_total{batcher}              what the function worked on, as far as it was counted: elements, or items
+    asyncbatch_padding_elements_total{batcher}      how many of these were there only to fill up
 
-The label `batcher` is the name of a batcher.
+The label `batcher` is the name of a batcher. The waste of padding is `rate(asyncbatch_padding_elements_total[5m]) /
+rate(asyncbatch_elements_total[5m])`. They are two counters and no share, as sums can be added up over batches, processes and
+any time before they are divided: a mean of shares would count a small batch as much as a large one. Where nothing is padded
+both stay at 0.
 """
 
 from __future__ import annotations
@@ -78,6 +83,9 @@ class PrometheusObserver:
                 series.run.observe(event.seconds)
                 series.requests["succeeded"].inc(event.succeeded)
                 series.requests["failed"].inc(event.failed)
+                if event.elements:
+                    series.elements.inc(event.elements)
+                    series.padding.inc(event.padding)
             case RequestDropped():
                 series.requests[event.outcome].inc(event.size)
             case WorkerDied():
@@ -98,6 +106,8 @@ class _Metrics:
         self.run = make(Histogram, "run_seconds", "Time of a batch on the executor.", buckets=_SECONDS)
         self.in_flight = make(Gauge, "in_flight_batches", "Batches that run now.", multiprocess_mode="livesum")
         self.restarts = make(Counter, "worker_restarts", "Workers that were lost.")
+        self.elements = make(Counter, "elements", "What the function worked on, where that is counted.")
+        self.padding = make(Counter, "padding_elements", "What of that was there only to fill up.")
         self.live = _Live()
         registry.register(self.live)
         self._series: dict[str, _Series] = {}
@@ -119,6 +129,8 @@ class _Series:
         self.run = metrics.run.labels(name)
         self.in_flight = metrics.in_flight.labels(name)
         self.restarts = metrics.restarts.labels(name)
+        self.elements = metrics.elements.labels(name)
+        self.padding = metrics.padding.labels(name)
         self._batches = metrics.batches
         self._name = name
 

@@ -45,6 +45,8 @@ class Statistics:
     mean_run_time: float  #: time on the executor, a batch
     longest_run_time: float
     busy_seconds: float  #: time on the executor, all batches together
+    elements: int  #: what the function worked on, as far as it was counted: elements of arrays, else items
+    padding: int  #: how many of these `Padded` or `AllowedSizes` put there to fill up; `padding / elements` was for nothing
 
 
 class Tally:
@@ -58,6 +60,7 @@ class Tally:
         self.waits = self.longest_wait = 0.0
         self.busy = self.longest_run = 0.0
         self.workers_lost = 0
+        self.elements = self.padding = 0
         self.recent: deque[float] = deque(maxlen=_RECENT)
         self._dropped = dropped
 
@@ -94,6 +97,7 @@ class Tally:
     ) -> Statistics:
         reasons = dict(self.reasons)  # in one step: observers may ask in another thread
         left = sum(reasons.values())
+        padding = self.padding  # before the elements: a thread may be at work, and they are counted first
         return Statistics(
             submitted=admitted + self.outside,
             succeeded=self.succeeded,
@@ -116,4 +120,6 @@ class Tally:
             mean_run_time=self.busy / self.batches if self.batches else 0.0,
             longest_run_time=self.longest_run,
             busy_seconds=self.busy,
+            elements=self.elements,
+            padding=padding,
         )

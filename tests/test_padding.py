@@ -1,0 +1,273 @@
+"""What is counted of padding: how much there was of it, wherever the function runs, and that it is told to whom it may concern."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+
+import numpy as np
+import pytest
+from callers import kinds, outcome, outcomes, passes, running
+
+from asyncbatch import AllowedSizes, Batcher, Coalesced, FuturesExecutor, Isolated, Padded, ProcessExecutor, Stacked
+from asyncbatch import ThreadExecutor, padding
+from asyncbatch.metrics.events import BatchEnded
+from asyncbatch.testing import RecordingFunction
+
+
+def sums(batch, mask):
+    return batch.sum(axis=1)
+
+
+async def async_sums(batch, mask):
+    await asyncio.sleep(0)
+    return sums(batch, mask)
+
+
+def double(items):
+    return [2 * item for item in items]
+
+
+def picky(batch, mask):
+    if (batch == 13).any():
+        raise ValueError("13")
+    return sums(batch, mask)
+
+
+def by_hand(rows):
+    padding.count(10, 4)
+    return [sum(row) for row in rows]
+
+
+def dying(batch, mask):
+    os._exit(1)
+
+
+ROWS = [[1, 2, 3, 4], [5], [6, 7]]  # 4 + 1 + 2 elements, in 3 rows of 4
+PADDED = (12, 5)
+
+
+def counted(batcher):
+    statistics = batcher.statistics()
+    return statistics.elements, statistics.padding
+
+
+# How much it is.
+
+
+async def seen(function, items, **options):
+    async with running(function, **options) as batcher:
+        await outcome(batcher.map(items))
+        return counted(batcher)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "items", "expected"),
+    [
+        (Padded(sums), ROWS, PADDED),
+        (Padded(sums, multiple_of=8), ROWS, (24, 17)),
+        (Padded(sums), [np.zeros((2, 5)), np.zeros((1, 5))], (20, 5)),
+        (Padded(lambda batch, mask: batch["a"][0]), [{"a": ([1], [2, 3]), "b": 7}, {"a": ([1, 1], [2]), "b": 8}], (10, 2)),
+        (Padded(sums), [[1, 2], [1.0], [3], [[1, 2]]], (2 * 2 + 1 + 2, 1)),  # calls of their own for what is not alike
+        (Padded(sums), [[1, 2], object()], (2, 0)),
+        (Stacked(double), [1, 2, 3], (0, 0)),
+        (Isolated(double), [1, 2, 3], (0, 0)),
+        (AllowedSizes(double, (4,)), [1, 2, 3], (4, 1)),
+        (AllowedSizes(double, (2,)), [1, 2, 3], (4, 1)),
+        (AllowedSizes(Stacked(double), (8,)), [1, 2, 3], (8, 5)),
+        # Those that it adds are as long as the last item, and no element of them is of use.
+        (AllowedSizes(Padded(sums), (5,)), ROWS, (20, 13)),
+        (AllowedSizes(Padded(sums), (2,)), ROWS, (8 + 4, 3 + 2)),
+        (AllowedSizes(Padded(sums), (4,), filler=[0] * 6), ROWS, (24, 17)),
+        (AllowedSizes(Isolated(Padded(sums)), (5,)), ROWS, (20, 13)),
+        (Isolated(AllowedSizes(Padded(sums), (5,))), ROWS, (20, 13)),
+        # One call that fails, and two in its place: 12 of which 5 fill up, 8 with 3, and 2 with none.
+        (Isolated(Padded(picky)), [[1, 2, 3, 4], [5], [13, 7]], (12 + 8 + 2, 5 + 3)),
+        (by_hand, ROWS, (10, 4)),
+        (Isolated(by_hand), ROWS, (10, 4)),
+        (AllowedSizes(by_hand, (4,)), ROWS, (10, 4)),
+    ],
+)
+async def test_it_is_what_nobody_handed_in(adapter, items, expected):
+    assert await seen(adapter, items, executor="inline") == expected
+
+
+async def test_batches_add_up_and_each_tells_its_own():
+    events = []
+    async with running(Padded(sums), name="it", max_batch_size=2, observers=[events.append]) as batcher:
+        assert await batcher.map([[1], [2, 3], [4], [5]]) == [1, 5, 4, 5]
+        assert counted(batcher) == (6, 1)
+    ended = [event for event in events if isinstance(event, BatchEnded)]
+    assert [(each.elements, each.padding) for each in ended] == [(4, 1), (2, 0)]
+
+
+async def test_what_was_worked_on_for_nothing_counts_too():
+    events = []
+    async with running(Padded(picky), observers=[events.append]) as batcher:
+        assert kinds(await outcomes(batcher, [13], [1, 2])) == [ValueError, ValueError]
+        assert counted(batcher) == (4, 1)
+    assert (events[-1].error, events[-1].elements, events[-1].padding) == ("ValueError", 4, 1)
+
+
+# Whose it is.
+
+
+def test_outside_of_a_batch_nothing_is_counted_and_nothing_is_wrong():
+    assert list(Padded(sums)(ROWS)) == [10, 5, 13]
+    assert AllowedSizes(double, (4,))([1, 2, 3]) == [2, 4, 6]
+    assert by_hand(ROWS) == [10, 5, 13]
+    assert padding.fillers() == 0
+
+
+EVERYWHERE = {
+    "inline": lambda: "inline",
+    "thread": lambda: ThreadExecutor(2),
+    "process": ProcessExecutor,
+    "threads": lambda: concurrent.futures.ThreadPoolExecutor(1),
+    "processes": lambda: concurrent.futures.ProcessPoolExecutor(1),
+}
+
+
+@pytest.fixture(params=EVERYWHERE)
+def executor(request):
+    made = EVERYWHERE[request.param]()
+    yield made
+    if isinstance(made, concurrent.futures.Executor):
+        made.shutdown()
+
+
+@pytest.mark.real
+async def test_it_is_counted_wherever_the_function_runs(executor):
+    for function, expected in [
+        (Padded(sums), PADDED),
+        (AllowedSizes(Padded(sums), (5,)), (20, 13)),
+        (by_hand, (10, 4)),
+        (Padded(picky), PADDED),
+        (Isolated(double), (0, 0)),
+    ]:
+        events = []
+        async with running(function, executor=executor, observers=[events.append]) as batcher:
+            assert await batcher.map(ROWS) == await batcher.map(ROWS)
+            assert counted(batcher) == (2 * expected[0], 2 * expected[1])
+        ended = [event for event in events if isinstance(event, BatchEnded)]
+        assert [(each.elements, each.padding) for each in ended] == [expected] * 2
+
+
+@pytest.mark.real
+async def test_what_failed_is_counted_wherever_it_did(executor):
+    async with running(Padded(picky), executor=executor) as batcher:
+        assert kinds(await outcomes(batcher, [13], [1, 2])) == [ValueError, ValueError]
+        assert counted(batcher) == (4, 1)
+
+
+@pytest.mark.virtual
+async def test_each_batch_has_its_own_beside_those_that_run_at_the_same_time():
+    async def function(batch, mask):
+        await asyncio.sleep(int(batch.max()))
+        return sums(batch, mask)
+
+    async with (
+        running(Padded(function), name="a") as a,
+        running(AllowedSizes(Padded(function), (4,)), name="b") as b,
+        running(AllowedSizes(async_double_after_a_second, (8,)), name="c") as c,
+    ):
+        await asyncio.gather(a.map([[3], [1, 1]]), b.map([[2], [1, 1]]), c.map([1, 2, 3]))
+        assert (counted(a), counted(b), counted(c)) == ((4, 1), (8, 5), (8, 5))
+
+
+async def async_double_after_a_second(items):
+    await asyncio.sleep(1)
+    return double(items)
+
+
+async def test_a_function_that_awaits_another_batcher_is_not_counted_for_it():
+    async with running(Padded(async_sums), name="inner") as inner:
+
+        async def function(items):
+            return [sum(await inner.map(each)) for each in items]
+
+        async with running(AllowedSizes(function, (4,)), name="outer") as outer:
+            assert await outer.map([[[1], [2, 3]]]) == [6]
+            assert (counted(inner), counted(outer)) == ((16, 4), (4, 3))
+
+
+async def test_identical_requests_are_padded_once():
+    async with Coalesced(Batcher(Padded(sums)), key=tuple) as coalesced:
+        results = await asyncio.gather(*map(coalesced, [[1, 2, 3], [4], [1, 2, 3], [4]]))
+        assert [int(each) for each in results] == [6, 4, 6, 4]
+        assert counted(coalesced.batcher) == (6, 2)
+
+
+async def test_what_a_function_does_in_threads_of_its_own_counts_and_none_is_lost():
+    async def function(items):
+        def one(item):
+            for _ in range(1000):
+                padding.count(2, 1)
+            return item
+
+        return await asyncio.gather(*[asyncio.to_thread(one, item) for item in items])
+
+    async with running(function) as batcher:
+        await batcher.map(range(8))
+        assert counted(batcher) == (16_000, 8_000)
+
+
+async def test_a_batch_that_is_cancelled_counts_and_leaves_nothing_set():
+    function = RecordingFunction(script=[asyncio.Event()])
+    async with running(AllowedSizes(function, (4,))) as batcher:
+        call = asyncio.create_task(batcher(1))
+        while not function.batches:
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+        await passes()
+        assert counted(batcher) == (4, 3)
+        assert await batcher(2) == 2
+        assert counted(batcher) == (8, 6)
+
+
+def test_a_coroutine_that_is_closed_from_outside_lets_go():
+    async def function(items):
+        await asyncio.Event().wait()
+
+    async def leave():
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        batcher = Batcher(AllowedSizes(function, (4,)))
+        await batcher.__aenter__()
+        batcher.submit(1)
+        await passes()
+        await batcher.aclose(drain=False, timeout=0)
+
+    asyncio.run(leave())
+    assert padding.fillers() == 0
+
+
+@pytest.mark.real
+async def test_a_worker_that_is_lost_tells_nothing():
+    async with running(Padded(dying), executor=ProcessExecutor()) as batcher:
+        await outcome(batcher([1]))
+        assert counted(batcher) == (0, 0)
+
+
+@pytest.mark.real
+async def test_a_batch_that_has_to_be_sent_twice_is_counted_once():
+    class Unpicklable:
+        def __reduce__(self):
+            raise TypeError
+
+    async with running(AllowedSizes(unlucky, (4,)), executor=ProcessExecutor()) as batcher:
+        results = await batcher.map([1, Unpicklable(), 2], return_exceptions=True)
+        assert kinds(results) == [1, TypeError, 2]
+        assert counted(batcher) == (4, 2)
+        assert kinds(await batcher.map([1, "garbled"], return_exceptions=True)) == [1, TypeError]
+        assert counted(batcher) == (8, 4)
+
+
+class Garbled:
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def unlucky(items):
+    return [Garbled() if item == "garbled" else item for item in items]
