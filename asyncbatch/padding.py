@@ -54,7 +54,7 @@ def fillers() -> int:
 
 @contextlib.contextmanager
 def filling(size: int, fillers: int) -> Iterator[None]:
-    """Count `size` items, of which the last `fillers` fill up; or what is counted meanwhile, by one that sees into items."""
+    """Count `size` items, of which the last `fillers` fill up; or else what is counted meanwhile, by who sees into items."""
     outside, inside = _METER.get() or CURRENT.get(), _Meter(fillers)
     token = _METER.set(inside)
     try:

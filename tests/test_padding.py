@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+from contextvars import Context
 
 import numpy as np
 import pytest
@@ -227,19 +228,15 @@ async def test_a_batch_that_is_cancelled_counts_and_leaves_nothing_set():
         assert counted(batcher) == (8, 6)
 
 
-def test_a_coroutine_that_is_closed_from_outside_lets_go():
+async def test_a_coroutine_may_be_closed_in_another_context():
     async def function(items):
         await asyncio.Event().wait()
 
-    async def leave():
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        batcher = Batcher(AllowedSizes(function, (4,)))
-        await batcher.__aenter__()
-        batcher.submit(1)
-        await passes()
-        await batcher.aclose(drain=False, timeout=0)
-
-    asyncio.run(leave())
+    batch = Context()
+    work = batch.run(AllowedSizes(function, (4,)), [1])
+    batch.run(work.send, None)
+    assert batch.run(padding.fillers) == 3
+    work.close()
     assert padding.fillers() == 0
 
 
