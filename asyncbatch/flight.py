@@ -71,10 +71,12 @@ class Flight:
             self._task.get_loop().call_soon(self.stop)
 
     def note_padding(self, elements: int, padding: int) -> None:
-        """Note what `padding.count` was told in this batch; one at a time, in whatever thread."""
-        for books in (self, self.batcher.tally):
-            books.elements += elements
-            books.padding += padding
+        """Note what `padding.count` was told in this batch, in whatever thread."""
+        tally = self.batcher.tally
+        with tally.counting:
+            for books in (tally, self):
+                books.elements += elements
+                books.padding += padding
 
     def stop(self) -> None:
         """Cancel the task that flies, once."""

@@ -26,14 +26,15 @@ class _Meter:
     def __init__(self, fillers: int = 0) -> None:
         self.elements = self.padding = 0
         self.fillers = fillers
+        self._counting = Lock()  # a function may have threads of its own
 
     def note_padding(self, elements: int, padding: int) -> None:
-        self.elements += elements
-        self.padding += padding
+        with self._counting:
+            self.elements += elements
+            self.padding += padding
 
 
 _METER: ContextVar[_Meter | None] = ContextVar("asyncbatch.padding", default=None)
-_COUNTING = Lock()  # a function may have threads of its own
 
 
 def count(elements: int, padding: int) -> None:
@@ -43,7 +44,9 @@ def count(elements: int, padding: int) -> None:
     the context that it was called in; what it counts adds up to the `elements` and the `padding` of its batch. Outside of a
     batch it does nothing.
     """
-    _note(_METER.get() or CURRENT.get(), elements, padding)
+    meter = _meter()
+    if meter is not None:
+        meter.note_padding(elements, padding)
 
 
 def fillers() -> int:
@@ -54,18 +57,16 @@ def fillers() -> int:
 
 @contextlib.contextmanager
 def filling(size: int, fillers: int) -> Iterator[None]:
-    """Count `size` items, of which the last `fillers` fill up; or else what is counted meanwhile, by who sees into items."""
-    outside, inside = _METER.get() or CURRENT.get(), _Meter(fillers)
+    """Count `size` items, the last `fillers` to fill up; unless something that sees into them is counted meanwhile."""
+    outside, inside = _meter(), _Meter(fillers)
     token = _METER.set(inside)
     try:
         yield
     finally:
         with contextlib.suppress(ValueError):  # a coroutine that is closed ends in the context of whoever closes it
             _METER.reset(token)
-        if inside.elements:
-            _note(outside, inside.elements, inside.padding)
-        else:
-            _note(outside, size, fillers)
+        if outside is not None:
+            outside.note_padding(*(inside.elements, inside.padding) if inside.elements else (size, fillers))
 
 
 def gathering(call: Callable[..., tuple[Any, ...]], *args: Any, **options: Any) -> tuple[Any, ...]:
@@ -85,7 +86,5 @@ def tell(context: Context, gathered: Iterable[tuple[int, int]]) -> None:
         context.run(count, elements, padding)
 
 
-def _note(meter: _Meter | Flight | None, elements: int, padding: int) -> None:
-    if meter is not None:
-        with _COUNTING:
-            meter.note_padding(elements, padding)
+def _meter() -> _Meter | Flight | None:
+    return _METER.get() or CURRENT.get()

@@ -15,8 +15,8 @@
     asyncbatch_padding_elements_total{batcher}      how many of these were there only to fill up
 
 The label `batcher` is the name of a batcher. The waste of padding is `rate(asyncbatch_padding_elements_total[5m]) /
-rate(asyncbatch_elements_total[5m])`. They are two counters and not its share, as sums can be added up over processes and any
-time before they are divided, and a mean of shares would count a small batch as much as a large one. Where nobody pads, both
+rate(asyncbatch_elements_total[5m])`. They are two counters and not a share, as sums can be added up over processes and over
+any time before they are divided; a mean of shares would count a small batch as much as a large one. Where nobody pads, both
 stay at 0.
 """
 
@@ -56,9 +56,9 @@ class PrometheusObserver:
     stays when it is closed, as counters do. `asyncbatch_queue_depth` and `asyncbatch_capacity_batches` are read from the
     batchers at the scrape, in whatever thread that is, and end when those are dropped. No batcher is kept alive.
 
-    In prometheus_client's multiprocess mode only what was written to files can be scraped. There the depth of the queue is
-    what it was when a batch last left or came back, or a request was dropped, and the capacity is left out. All are added up
-    over the processes.
+    In prometheus_client's multiprocess mode only what was written to files can be scraped, added up over the processes. There
+    the depth of the queue is what it was when a batch last left or came back, or a request was dropped, and the capacity is
+    left out.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ class Tally:
         self.busy = self.longest_run = 0.0
         self.workers_lost = 0
         self.elements = self.padding = 0
+        self.counting = Lock()  # for these two: functions count them where they run
         self.recent: deque[float] = deque(maxlen=_RECENT)
         self._dropped = dropped
 
@@ -97,7 +99,8 @@ class Tally:
     ) -> Statistics:
         reasons = dict(self.reasons)  # in one step: observers may ask in another thread
         left = sum(reasons.values())
-        padding = self.padding  # before the elements: a thread may be at work, and they are counted first
+        with self.counting:
+            elements, padding = self.elements, self.padding
         return Statistics(
             submitted=admitted + self.outside,
             succeeded=self.succeeded,
@@ -120,6 +123,6 @@ class Tally:
             mean_run_time=self.busy / self.batches if self.batches else 0.0,
             longest_run_time=self.longest_run,
             busy_seconds=self.busy,
-            elements=self.elements,
+            elements=elements,
             padding=padding,
         )
