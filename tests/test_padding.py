@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from callers import kinds, outcome, outcomes, passes, running
 
-from asyncbatch import AllowedSizes, Batcher, Coalesced, FuturesExecutor, Isolated, Padded, ProcessExecutor, Stacked
-from asyncbatch import ThreadExecutor, padding
+from asyncbatch import AllowedSizes, Batcher, Coalesced, Isolated, Padded, ProcessExecutor, Stacked, ThreadExecutor, padding
 from asyncbatch.metrics.events import BatchEnded
 from asyncbatch.testing import RecordingFunction
 

@@ -56,9 +56,8 @@ class PrometheusObserver:
     stays when it is closed, as counters do. `asyncbatch_queue_depth` and `asyncbatch_capacity_batches` are read from the
     batchers at the scrape, in whatever thread that is, and end when those are dropped. No batcher is kept alive.
 
-    In prometheus_client's multiprocess mode only what was written to files can be scraped, added up over the processes. There
-    the depth of the queue is what it was when a batch last left or came back, or a request was dropped, and the capacity is
-    left out.
+    In prometheus_client's multiprocess mode only what was written to files can be scraped, added up over the processes: the
+    depth of the queue is as it was when a batch last left or came back, or a request was dropped; the capacity is left out.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
