@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from . import parameters
 from .flight import CURRENT, Flight
 
 if TYPE_CHECKING:
@@ -42,8 +43,11 @@ def count(elements: int, padding: int) -> None:
 
     `Padded` and `AllowedSizes` do it by themselves. A function that pads in another way may do it too, wherever it runs, in
     the context that it was called in; what it counts adds up to the `elements` and the `padding` of its batch. Outside of a
-    batch it does nothing.
+    batch it does nothing. Raises `TypeError` or `ValueError` for what are no such numbers.
     """
+    elements, padding = parameters.whole("elements", elements), parameters.whole("padding", padding)
+    if padding > elements:
+        raise ValueError(f"padding is a part of elements, so it must be at most {elements}, not {padding}")
     meter = _meter()
     if meter is not None:
         meter.note_padding(elements, padding)

@@ -116,6 +116,27 @@ def test_outside_of_a_batch_nothing_is_counted_and_nothing_is_wrong():
     assert padding.fillers() == 0
 
 
+def test_numbers_that_are_none_say_what_to_write():
+    with pytest.raises(TypeError, match="elements must be a whole number, not 1.5"):
+        padding.count(1.5, 1)
+    with pytest.raises(ValueError, match="padding must be at least 0, not -1"):
+        padding.count(1, -1)
+    with pytest.raises(ValueError, match="padding is a part of elements, so it must be at most 3, not 4"):
+        padding.count(3, 4)
+
+
+async def test_numbers_of_numpy_count_as_plain_ones():
+    def function(rows):
+        mask = np.array([[True, False], [True, True]])
+        padding.count(mask.size, (~mask).sum())
+        return rows
+
+    async with running(function) as batcher:
+        await batcher(1)
+        assert counted(batcher) == (4, 1)
+        assert type(batcher.statistics().padding) is int
+
+
 EVERYWHERE = {
     "inline": lambda: "inline",
     "thread": lambda: ThreadExecutor(2),
@@ -205,7 +226,7 @@ async def test_what_a_function_does_in_threads_of_its_own_counts_and_none_is_los
     async def function(items):
         def one(item):
             for _ in range(20):
-                padding.count(Slow(2), Slow(1))
+                padding._meter().note_padding(Slow(2), Slow(1))  # as `count` does, with numbers like others
             return item
 
         return await asyncio.gather(*[asyncio.to_thread(one, item) for item in items])
