@@ -7,6 +7,7 @@ General layout, in the order of imports; a room knows only those above it.
     request, shared, deadlines          what travels, and by when it must be answered
     metrics                             what a batcher says of itself
     crowd, scatter, flight              who is in a batch, who gets what came of it, and the batch on its way
+    padding                             how much of it only fills up
     doorbell, lobby, order, discipline  where requests wait
     intake, ranked, queues              and which goes next
     policies, batchtime, objectives     when a batch is to leave

@@ -33,6 +33,7 @@ class Flight:
     aboard = size = succeeded = failed = 0
     oldest = 0.0  # when the first of them arrived
     cost = 0.0  # of all of them, kept only when requests have costs
+    elements = padding = 0  # what its function worked on, and how much of that only filled up, where somebody counts it
     mixed = False  # whether portions of bulks may be among the passengers
     crew: Sequence[Any] = ()
     arrivals: Sequence[float] = ()
@@ -61,7 +62,6 @@ class Flight:
     def seat_crew(self) -> None:
         """Make passengers of the crew, as one of them matters by itself."""
         if self.crew:
-            self.batcher.queue.handed_out = True
             self.passengers, self.crew = persons([None] * len(self.crew), self.crew, self.arrivals, self), ()
 
     def waits(self) -> tuple[float, ...]:
@@ -89,6 +89,14 @@ class Flight:
         if not self.aboard and self._task is not None:
             # Not at once: the function itself may have cancelled its last caller, in the step that is running.
             self._task.get_loop().call_soon(self.stop)
+
+    def note_padding(self, elements: int, padding: int) -> None:
+        """Note what `padding.count` was told in this batch, in whatever thread."""
+        tally = self.batcher.tally
+        with tally.counting:
+            for books in (tally, self):
+                books.elements += elements
+                books.padding += padding
 
     def stop(self) -> None:
         """Cancel the task that flies, once."""

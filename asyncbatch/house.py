@@ -162,7 +162,8 @@ class House:
 
     def report_end(self, flight: Flight, seconds: float) -> None:
         """Tell observers that a batch is back."""
-        self.emit(BatchEnded(self.name, flight.size, seconds, flight.error, flight.succeeded, flight.failed))
+        came = flight.succeeded, flight.failed, flight.elements, flight.padding
+        self.emit(BatchEnded(self.name, flight.size, seconds, flight.error, *came))
 
     def _report_dropped(self, outcome: str, size: int) -> None:
         self.emit(RequestDropped(self.name, outcome, size))

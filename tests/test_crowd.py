@@ -315,22 +315,36 @@ async def test_whatever_comes_and_goes_each_item_has_one_outcome(seed, options):
         assert not crowd_of(batcher)
 
 
-async def test_nothing_of_a_request_that_was_told_apart_is_kept():
+@pytest.mark.parametrize("moment", ["before another comes", "as the batch leaves", "in flight"])
+async def test_nothing_of_a_request_that_was_told_apart_is_kept(moment):
     class Item:
         pass
 
-    async with busy() as (batcher, function):
+    gates = [asyncio.Event(), asyncio.Event()]
+    function = RecordingFunction(script=gates)
+    async with running(function) as batcher:
+        first = asyncio.create_task(batcher("first"))
+        await until(lambda: function.running)
         items = [Item() for _ in range(4)]
         held = [weakref.ref(item) for item in items]
         tasks = [asyncio.create_task(batcher(item)) for item in items]
         await passes()
         del items
         futures = crowd_of(batcher)[1::3]
-        tasks[2].cancel()  # leaves a gap
+        if moment == "before another comes":
+            tasks[2].cancel()
+            await passes()
+            other = asyncio.create_task(batcher.map([1]))
+            await passes()
+        elif moment == "as the batch leaves":
+            tasks[2].cancel()
+        gates[0].set()
+        await first
+        await until(lambda: function.running)
+        tasks[2].cancel()
         await passes()
-        batcher.submit(None).cancel()  # makes requests of the others
-        assert sum(part_of(future) is not None for future in futures) == 3
-        batcher.release()
+        assert sum(part_of(future) is not None for future in futures) >= 3
+        gates[1].set()
         await asyncio.wait(tasks)
         gc.disable()
         try:
@@ -340,6 +354,8 @@ async def test_nothing_of_a_request_that_was_told_apart_is_kept():
             assert [each() for each in held] == [None] * 4
         finally:
             gc.enable()
+        if moment == "before another comes":
+            assert await other == [1]
 
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="sizes are CPython's")
