@@ -177,7 +177,7 @@ class IntakeQueue(Order):
             self._line_up_persons(items, futures, arrivals)
             return False
         flight.items, flight.crew, flight.arrivals = items, futures, arrivals
-        flight.last = self.admitted - crowd.waiting()
+        flight.last = self.admitted - crowd.waiting() if crowd else self.admitted
         flight.oldest, flight.arrived = arrivals[0], sum(arrivals)
         self.gone += len(items)
         return True
