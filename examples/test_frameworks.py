@@ -6,11 +6,11 @@ Run it: pytest examples/test_frameworks.py
 import asyncio
 import contextlib
 import re
-import signal
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ COMMANDS = {
     "grpc": [HERE / "grpc_app.py"],
 }
 
-# Runs what follows in the command line, with room for two who wait, and a function that goes on until its callers have left.
+# Runs what follows in the command line, with room for two who wait, and a function that goes on until it is let go.
 CROWDED = """
 import asyncio, runpy, sys
 from pathlib import Path
@@ -34,16 +34,18 @@ import asyncbatch
 
 HERE = Path(__file__).parent
 
-async def endless(texts):
-    (HERE / "began").touch()
-    try:
-        await asyncio.sleep(600)
-    finally:
-        (HERE / "ended").touch()
-
 class Batcher(asyncbatch.Batcher):
     def __init__(self, function, *, queue):
-        super().__init__(endless, max_batch_size=1, queue=asyncbatch.Fifo(2, queue.when_full))
+        async def slow(texts):
+            (HERE / "began").touch()
+            try:
+                while not (HERE / "go").exists():
+                    await asyncio.sleep(0.02)
+                return await function(texts)
+            finally:
+                (HERE / "ended").touch()
+
+        super().__init__(slow, max_batch_size=1, queue=asyncbatch.Fifo(2, queue.when_full))
 
 asyncbatch.Batcher = Batcher
 if sys.argv[1] == "-m":
@@ -84,8 +86,8 @@ def serving(framework, *through):
                 break
             assert time.monotonic() < end
             time.sleep(0.02)
-        yield port
-        server.send_signal(signal.SIGINT)
+        yield port, server
+        server.terminate()
         server.wait(30)
     finally:
         server.kill()
@@ -106,14 +108,14 @@ def get(port, texts, **headers):
 
 @pytest.mark.parametrize("framework", HTTP)
 def test_it_answers_over_http(framework):
-    with serving(framework) as port:
+    with serving(framework) as (port, _):
         assert [answer.json() for answer in get(port, ["a", "bb", "ccc"])] == [1, 2, 3]
         assert get(port, ["x"], **{"X-Timeout": "0"})[0].status_code == 504
 
 
 @pytest.mark.parametrize("framework", HTTP)
 def test_who_finds_no_room_or_waits_too_long_is_told(framework, crowded):
-    with serving(framework, crowded) as port:
+    with serving(framework, crowded) as (port, _):
         answers = get(port, "x" * 20, **{"X-Timeout": "2"})
     assert {answer.status_code for answer in answers} == {503, 504}
     assert {int(answer.headers["Retry-After"]) >= 1 for answer in answers if answer.status_code == 503} == {True}
@@ -121,7 +123,7 @@ def test_who_finds_no_room_or_waits_too_long_is_told(framework, crowded):
 
 @pytest.mark.parametrize("framework", HTTP)
 def test_a_client_that_hangs_up_stops_costing(framework, crowded):
-    with serving(framework, crowded) as port:
+    with serving(framework, crowded) as (port, _):
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET /length?text=x HTTP/1.1\r\nHost: it\r\n\r\n")
             eventually((crowded.parent / "began").exists)
@@ -143,7 +145,7 @@ def test_it_answers_over_grpc():
     async def calls(length):
         return await asyncio.gather(*[length(text, timeout=30) for text in (b"a", b"bb", b"ccc")])
 
-    with serving("grpc") as port:
+    with serving("grpc") as (port, _):
         assert over_grpc(port, calls) == [b"1", b"2", b"3"]
 
 
@@ -151,7 +153,7 @@ def test_who_finds_no_room_or_waits_too_long_is_told_over_grpc(crowded):
     async def calls(length):
         return await asyncio.gather(*[length(b"x", timeout=2) for _ in range(20)], return_exceptions=True)
 
-    with serving("grpc", crowded) as port:
+    with serving("grpc", crowded) as (port, _):
         errors = over_grpc(port, calls)
         eventually((crowded.parent / "ended").exists)
     assert {error.code().name for error in errors} == {"RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
@@ -165,6 +167,33 @@ def test_a_call_that_is_cancelled_stops_costing_over_grpc(crowded):
         await asyncio.to_thread(eventually, (crowded.parent / "began").exists)
         assert call.cancel()
 
-    with serving("grpc", crowded) as port:
+    with serving("grpc", crowded) as (port, _):
         over_grpc(port, calls)
         eventually((crowded.parent / "ended").exists)
+
+
+def ask(framework, port):
+    if framework != "grpc":
+        return httpx.get(f"http://127.0.0.1:{port}/length?text=xxx", timeout=60).json()
+
+    async def call(length):
+        return int(await length(b"xxx", timeout=60))
+
+    return over_grpc(port, call)
+
+
+@pytest.mark.parametrize("framework", COMMANDS)
+def test_who_was_let_in_is_answered_when_it_stops(framework, crowded):
+    def refuses():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return False
+        return True
+
+    with serving(framework, crowded) as (port, server), ThreadPoolExecutor() as threads:
+        call = threads.submit(ask, framework, port)
+        eventually((crowded.parent / "began").exists)
+        server.terminate()
+        eventually(refuses)
+        assert server.poll() is None
+        (crowded.parent / "go").touch()
+        assert call.result() == 3
