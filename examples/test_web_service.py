@@ -6,7 +6,6 @@ Run it: pytest examples/test_web_service.py
 import asyncio
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -14,7 +13,6 @@ import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -150,19 +148,36 @@ def test_a_client_that_hangs_up_costs_nothing():
         assert service.stop()
 
 
-def test_a_lost_worker_costs_one_batch_and_is_replaced():
-    with serving() as service, ThreadPoolExecutor() as threads:
-        command = ["ps", "-o", "pid=", "--ppid", str(service.process.pid)]
-        (worker,) = map(int, subprocess.run(command, capture_output=True, text=True).stdout.split())
-        os.kill(worker, signal.SIGSTOP)  # so that a batch is there for sure when it goes
-        lost = threads.submit(service.get, "/search?q=x", timeout=30)
-        service.eventually(lambda: service.metric('asyncbatch_in_flight_batches{batcher="search"}') == 1)
-        os.kill(worker, signal.SIGKILL)
-        answer = lost.result()
+DYING = f"""
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(HERE)!r})
+import service
+
+class Dying:
+    def __init__(self):
+        while Path(__file__).with_name("hold").exists():
+            time.sleep(0.02)
+
+    def __call__(self, queries):
+        return queries if "die" not in queries else os._exit(1)
+
+if __name__ == "__main__":
+    service.Search = Dying
+    service.main()
+"""
+
+
+def test_a_lost_worker_costs_one_batch_and_is_replaced(tmp_path):
+    (tmp_path / "dying.py").write_text(DYING)
+    with serving(program=tmp_path / "dying.py") as service:
+        (tmp_path / "hold").touch()  # the next one takes its time
+        answer = service.get("/search?q=die", timeout=30)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-        service.eventually(lambda: service.get("/health").status_code == 503)  # while the next one builds its model
+        service.eventually(lambda: service.get("/health").status_code == 503)
+        (tmp_path / "hold").unlink()
         service.eventually(lambda: service.get("/health").status_code == 200)
-        assert service.get("/search?q=x", timeout=30).status_code == 200
+        assert service.get("/search?q=x", timeout=30).json() == "x"
         assert service.metric('asyncbatch_worker_restarts_total{batcher="search"}') == 1
         assert service.stop()
 
