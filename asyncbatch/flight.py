@@ -7,11 +7,12 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import scatter
+from .crowd import persons
 from .deadlines import Deadlines
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .request import Passenger
 
@@ -22,14 +23,21 @@ CURRENT: ContextVar[Flight | None] = ContextVar("asyncbatch.flight", default=Non
 
 
 class Flight:
-    """The passengers of one batch; the queue fills them in, with their items. `aboard` counts those who still wait."""
+    """The passengers of one batch; the queue fills them in, with their items. `aboard` counts those who still wait.
+
+    Or else its `crew`: the futures of those who board straight from a crowd, with their `arrivals`, and have no objects.
+    """
 
     reason = ""  # why it left; none before it does
     waited = 0.0  # how long the first of them had waited then
     aboard = size = succeeded = failed = 0
     oldest = 0.0  # when the first of them arrived
     cost = 0.0  # of all of them, kept only when requests have costs
+    elements = padding = 0  # what its function worked on, and how much of that only filled up, where somebody counts it
     mixed = False  # whether portions of bulks may be among the passengers
+    crew: Sequence[Any] = ()
+    arrivals: Sequence[float] = ()
+    last = 0  # the ticket of the last of the crew
     landed = stopped = False
     error: str | None = None  # the name of what the whole batch failed with
     _deadlines: Deadlines | None = None
@@ -51,6 +59,19 @@ class Flight:
         tally.waits += now * size - self.arrived
         tally.longest_wait = max(tally.longest_wait, self.waited)
 
+    def seat_crew(self) -> None:
+        """Make passengers of the crew, as one of them matters by itself."""
+        if self.crew:
+            self.passengers, self.crew = persons([None] * len(self.crew), self.crew, self.arrivals, self), ()
+
+    def waits(self) -> tuple[float, ...]:
+        """Return how long each of them had waited when it left."""
+        return tuple([self.waited - (arrived - self.oldest) for arrived in self.came()])
+
+    def came(self) -> Sequence[float]:
+        """Return when each of them arrived."""
+        return self.arrivals or [each.arrived for each in self.passengers]
+
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give callers whose `timeout` runs out before the batch is back their `DeadlineExceeded` then."""
         urgent = [each for each in self.passengers if each.deadline < math.inf and not each.scoped]
@@ -69,6 +90,14 @@ class Flight:
             # Not at once: the function itself may have cancelled its last caller, in the step that is running.
             self._task.get_loop().call_soon(self.stop)
 
+    def note_padding(self, elements: int, padding: int) -> None:
+        """Note what `padding.count` was told in this batch, in whatever thread."""
+        tally = self.batcher.tally
+        with tally.counting:
+            for books in (tally, self):
+                books.elements += elements
+                books.padding += padding
+
     def stop(self) -> None:
         """Cancel the task that flies, once."""
         if self._task is not None and not self.stopped:
@@ -79,7 +108,11 @@ class Flight:
         """Scatter what the function returned. Raises what is wrong with it, with nothing handed out."""
         if type(outputs) is not list or len(outputs) != self.size:
             outputs = scatter.checked(outputs, self.size, self.batcher.name)
-        counts = scatter.deliver(self.passengers, outputs, self._note, mixed=self.mixed)
+        if self.mixed or self.aboard < self.size or scatter.any_failed(outputs):
+            self.seat_crew()
+            counts = scatter.deliver(self.passengers, outputs, self._note)
+        else:
+            counts = scatter.answer(self.crew or [each.future for each in self.passengers], outputs), 0
         if self.batcher.queue.handed_out and not self.mixed:
             for each in self.passengers:
                 each.let_go()  # a future that was handed out knows its request: the two would keep each other alive
@@ -89,10 +122,12 @@ class Flight:
         """Give every caller a copy of what the function raised."""
         self.error = type(error).__name__
         scatter.let_go(error)
+        self.seat_crew()
         self._land(0, scatter.fail(self.passengers, error, self._note()))
 
     def close(self, error: Callable[[], Exception]) -> None:
         """Tell every caller that the batcher closes before the batch is back. The flight itself goes on."""
+        self.seat_crew()
         for each in self.passengers:
             if each.place is self:
                 each.fail(error(), "closed")
@@ -108,7 +143,7 @@ class Flight:
         self.landed = True
         if left:  # cancelled in this very pass, and not resumed yet
             tally.count("cancelled", left)
-        self.passengers = []
+        self.passengers, self.crew = [], ()
         self._task = None
 
     def _note(self) -> str:

@@ -139,6 +139,9 @@ def _block(
         "99% wait": (quantile(0.99, gained.get("queue_wait_seconds_bucket", {})), _time),
         "median run": (quantile(0.5, gained.get("run_seconds_bucket", {})), _time),
     }
+    if _total(now, "elements_total"):  # it pads
+        elements = _total(gained, "elements_total")
+        rows["padding"] = (_total(gained, "padding_elements_total") / elements if elements else 0.0, "{:.0%}".format)
     for title, (value, form) in rows.items():
         history[f"{name} {title}"].append(value)
         yield f"  {title:<15}{form(value):>8}  {_sparks(history[f'{name} {title}'])}".rstrip()

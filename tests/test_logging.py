@@ -41,7 +41,8 @@ async def test_a_record_has_a_message_and_attributes(records):
         "BatchStarted of batcher 'embed': reason wait, size 2, waited 1",
         {"event": "BatchStarted", "batcher": "embed", "reason": "wait", "size": 2, "waited": 1.0},
     )
-    assert ended[1] == "BatchEnded of batcher 'embed': size 2, seconds 2, error None, succeeded 2, failed 0"
+    told = "size 2, seconds 2, error None, succeeded 2, failed 0, elements 0, padding 0"
+    assert ended[1] == f"BatchEnded of batcher 'embed': {told}"
     assert dropped[2] == {"event": "RequestDropped", "batcher": "embed", "outcome": "expired", "size": 1}
     assert "secret" not in json.dumps(records())
 

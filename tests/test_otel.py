@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from asyncbatch import InlineExecutor, ProcessExecutor, sync
+from asyncbatch import AllowedSizes, InlineExecutor, ProcessExecutor, sync
 from asyncbatch.metrics.otel import OpenTelemetryObserver
 from asyncbatch.testing import RecordingFunction
 
@@ -63,6 +63,13 @@ async def test_a_batch_and_its_callers_are_linked_both_ways(tracing):
     }
     assert span.parent is None
     assert len({span.context.trace_id for span in tracing.spans().values()}) == 4
+
+
+async def test_a_span_tells_how_much_of_its_batch_was_padding(tracing):
+    async with running(AllowedSizes(RecordingFunction(), (4,)), name="it", observers=[tracing.observer]) as batcher:
+        assert await batcher.map([1, 2, 3]) == [1, 2, 3]
+    attributes = tracing.spans()["batch it"].attributes
+    assert (attributes["asyncbatch.batch.elements"], attributes["asyncbatch.batch.padding"]) == (4, 1)
 
 
 async def test_calls_of_one_span_have_one_link(tracing):

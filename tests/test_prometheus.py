@@ -26,7 +26,7 @@ from callers import busy, outcome, outcomes, passes, running
 import prometheus_client as client
 from prometheus_client.parser import text_string_to_metric_families
 
-from asyncbatch import Fifo, ProcessExecutor, WorkerLost, batched, sync
+from asyncbatch import AllowedSizes, Fifo, Padded, ProcessExecutor, WorkerLost, batched, sync
 from asyncbatch.metrics.prometheus import PrometheusObserver
 from asyncbatch.testing import RecordingFunction
 
@@ -69,6 +69,15 @@ async def test_all_that_a_batcher_does_is_counted(registry):
     assert (seen["queue_wait_seconds_count", "embed"], seen["queue_wait_seconds_sum", "embed"]) == (4, 3)
     assert seen["queue_wait_seconds_bucket", "embed", "0.5"] == 1
     assert seen["worker_restarts_total", "embed"] == 0
+    assert seen["elements_total", "embed"] == seen["padding_elements_total", "embed"] == 0
+
+
+async def test_padding_is_two_sums_so_that_its_share_can_be_had_over_any_time(registry):
+    adapter = Padded(lambda batch, mask: batch.sum(axis=1))
+    async with running(adapter, name="it", max_batch_size=2, observers=[PrometheusObserver(registry)]) as batcher:
+        assert await batcher.map([[1, 2, 3], [4], [5], [6]]) == [6, 4, 5, 6]
+        seen = scraped(registry)
+    assert (seen["elements_total", "it"], seen["padding_elements_total", "it"]) == (8, 2)
 
 
 async def test_what_waits_and_flies_now_is_read_at_the_scrape(registry):
@@ -167,14 +176,22 @@ def test_importing_the_observer_registers_nothing():
     assert "asyncbatch" not in ran.stdout
 
 
+def in_multiprocess_mode(program, folder):
+    """What `program` prints where the client is in that mode."""
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    run = {"env": environment, "capture_output": True, "text": True, "timeout": 60, "check": True}
+    return subprocess.run([sys.executable, "-c", program], **run).stdout
+
+
 def test_several_processes_are_added_up_in_multiprocess_mode(tmp_path):
     program = """if True:
         import os
         from prometheus_client import CollectorRegistry, generate_latest, multiprocess
-        from asyncbatch import sync
+        from asyncbatch import AllowedSizes, sync
         from asyncbatch.metrics.prometheus import PrometheusObserver
 
-        batcher = sync.Batcher(lambda items: items, name="same", observers=[PrometheusObserver()])
+        function = AllowedSizes(lambda items: items, (64,))
+        batcher = sync.Batcher(function, name="same", observers=[PrometheusObserver()])
         batcher.map(range(5))
         for count in (7, 40):
             child = os.fork()
@@ -186,16 +203,46 @@ def test_several_processes_are_added_up_in_multiprocess_mode(tmp_path):
         multiprocess.MultiProcessCollector(registry)
         print(generate_latest(registry).decode())
     """
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    run = {"env": environment, "capture_output": True, "text": True, "timeout": 60, "check": True}
 
-    text = subprocess.run([sys.executable, "-c", program], **run).stdout
+    text = in_multiprocess_mode(program, tmp_path)
 
     assert 'asyncbatch_requests_total{batcher="same",outcome="succeeded"} 52.0' in text
     assert 'asyncbatch_batch_size_sum{batcher="same"} 52.0' in text
     assert 'asyncbatch_batches_total{batcher="same",reason="full"} 1.0' in text
     assert 'asyncbatch_in_flight_batches{batcher="same"} 0.0' in text
-    assert "asyncbatch_queue_depth" not in text
+    assert 'asyncbatch_queue_depth{batcher="same"} 0.0' in text
+    assert 'asyncbatch_worker_restarts_total{batcher="same"} 0.0' in text
+    assert 'asyncbatch_run_seconds_count{batcher="same"} 4.0' in text
+    assert 'asyncbatch_queue_wait_seconds_count{batcher="same"} 4.0' in text
+    assert 'asyncbatch_elements_total{batcher="same"} 256.0' in text
+    assert 'asyncbatch_padding_elements_total{batcher="same"} 204.0' in text
+
+
+def test_in_multiprocess_mode_the_depth_is_what_the_last_batch_left_behind(tmp_path):
+    program = """if True:
+        from threading import Semaphore
+        from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+        from asyncbatch import sync
+        from asyncbatch.metrics.prometheus import PrometheusObserver
+
+        began, gate = Semaphore(0), Semaphore(0)
+
+        def function(items):
+            began.release()
+            gate.acquire()
+            return items
+
+        with sync.Batcher(function, max_batch_size=1, name="it", observers=[PrometheusObserver()]) as batcher:
+            calls = [batcher.submit(number) for number in range(4)]
+            began.acquire()
+            gate.release()
+            began.acquire()
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)
+            print(generate_latest(registry).decode())
+            gate.release(3)
+    """
+    assert 'asyncbatch_queue_depth{batcher="it"} 2.0' in in_multiprocess_mode(program, tmp_path)
 
 
 def free_port():

@@ -25,9 +25,9 @@ ray = pytest.importorskip("ray", reason="Ray is not installed; `nox -s ray` runs
 
 from ray.cluster_utils import Cluster
 
-from asyncbatch import Batcher, Closed, OutputCountMismatch, OutputTypeError, RayExecutor, WorkerLost
+from asyncbatch import Batcher, Closed, OutputCountMismatch, OutputTypeError, Padded, RayExecutor, WorkerLost
 from asyncbatch.executors import restarts
-from asyncbatch.metrics.events import WorkerDied
+from asyncbatch.metrics.events import BatchEnded, WorkerDied
 
 pytestmark = pytest.mark.filterwarnings("default")  # of what others warn we are not the judges
 
@@ -123,6 +123,27 @@ def test_each_caller_gets_its_own_result():
             assert await outcomes(batcher, *range(20)) == [item * item for item in range(20)]
             assert await batcher.map(range(100)) == [item * item for item in range(100)]
             assert conserved(batcher)
+
+    run(main)
+
+
+def sums(batch, mask):
+    if (batch == 13).any():
+        raise ValueError("13")
+    return [Locked() if row[0] == 7 else row.sum() for row in batch]
+
+
+def test_what_is_padded_there_is_counted_here():
+    async def main():
+        events = []
+        async with running(Padded(sums), executor=RayExecutor(), observers=[events.append]) as batcher:
+            assert await batcher.map([[1, 2, 3], [4]]) == [6, 4]
+            assert [type(each) for each in await outcomes(batcher, [13], [1, 2])] == [ValueError] * 2
+            assert [type(each) for each in await outcomes(batcher, [7], [1, 2])] == [TypeError, np.int64]
+            s = batcher.statistics()
+            assert (s.elements, s.padding) == (6 + 4 + 4, 2 + 1 + 1)
+        ended = [event for event in events if isinstance(event, BatchEnded)]
+        assert [(each.elements, each.padding) for each in ended] == [(6, 2), (4, 1), (4, 1)]
 
     run(main)
 

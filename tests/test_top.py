@@ -75,6 +75,16 @@ def test_a_frame_shows_what_happened_between_two_scrapes():
     ]
 
 
+def test_the_share_of_padding_is_shown_of_who_pads():
+    def padded(elements, padding):
+        b = 'batcher="it"'
+        return batcher(1, 1, 1) + text(f"elements_total{{{b}}} {elements}", f"padding_elements_total{{{b}}} {padding}")
+
+    assert "  padding             25%  █" in shown(padded(1000, 500), padded(1400, 600))
+    assert "  padding              0%  ▁" in shown(padded(1000, 500), padded(1000, 500))
+    assert not any("padding" in line for line in shown(padded(0, 0), padded(0, 0)))
+
+
 def test_history_is_drawn_and_ends():
     history = defaultdict(lambda: deque(maxlen=3))
     for items in (200, 400, 800, 1600):

@@ -6,13 +6,14 @@ nor may what it gets depend on its company: items that are alike share a call, t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from asyncbatch import parameters
+from asyncbatch import padding, parameters
 from asyncbatch.function import name_of
 from asyncbatch.scatter import checked
 
@@ -44,6 +45,7 @@ class Stacked(Stepwise[Any, Any]):
 
     def _steps(self, items: list[Any]) -> Steps:
         results: list[Any] = [None] * len(items)
+        callers = len(items) - padding.fillers()
         groups: defaultdict[tuple[Any, ...], list[tuple[int, list[_Array]]]] = defaultdict(list)
         for place, item in enumerate(items):
             leaves: list[_Array] = []
@@ -53,17 +55,17 @@ class Stacked(Stepwise[Any, Any]):
                 results[place] = kept(error)
             else:
                 groups[kind, *map(self._likeness, leaves)].append((place, leaves))
-        calls = [
-            ([place for place, _ in group], self._call(kind, [leaves for _, leaves in group]))
-            for (kind, *_), group in groups.items()
-        ]
+        calls = []
+        for (kind, *_), group in groups.items():
+            places, rows = zip(*group, strict=True)
+            calls.append((places, self._call(kind, rows, bisect_left(places, callers))))
         return gathered(results, calls)
 
     def _likeness(self, leaf: _Array) -> Hashable:
         """Return what two arrays must have in common to share a call."""
         return leaf.shape, leaf.dtype
 
-    def _call(self, kind: _Kind, rows: list[list[_Array]]) -> Steps:
+    def _call(self, kind: _Kind, rows: Sequence[list[_Array]], callers: int) -> Steps:  # noqa: ARG002  # those pad
         outputs = yield (_unflatten(kind, iter([np.stack(column) for column in zip(*rows, strict=True)])),)
         return _split(outputs, len(rows), name_of(self.func), lambda _, row: self._own(row))
 
@@ -109,8 +111,10 @@ class Padded(Stacked):
     def _likeness(self, leaf: _Array) -> Hashable:
         return leaf.shape[1:], leaf.ndim, leaf.dtype
 
-    def _call(self, kind: _Kind, rows: list[list[_Array]]) -> Steps:
+    def _call(self, kind: _Kind, rows: Sequence[list[_Array]], callers: int) -> Steps:
         columns = [self._pad(column) for column in zip(*rows, strict=True)]
+        elements = sum(array.size for array, _ in columns)
+        padding.count(elements, elements - sum(leaf.size for row in rows[:callers] for leaf in row))
         arrays, masks = (_unflatten(kind, iter(each)) for each in zip(*columns, strict=True))
         outputs = yield (arrays, masks) if self._mask else (arrays,)
         width = max((mask.shape[1] for _, mask in columns if mask.ndim > 1), default=0)

@@ -10,7 +10,7 @@ from itertools import accumulate
 from types import EllipsisType
 from typing import Any
 
-from asyncbatch import parameters
+from asyncbatch import padding, parameters
 from asyncbatch.function import BatchClass, BatchFunction, ItemT, ResultT, name_of
 from asyncbatch.scatter import checked
 
@@ -59,8 +59,10 @@ class AllowedSizes(Stepwise[ItemT, ResultT]):
 
     def _part(self, items: list[Any], size: int) -> Steps:
         filler = items[-1] if self._filler is ... else self._filler
+        fillers = size - len(items)
         began = self._clock()
-        outputs = yield ([*items, *[filler] * (size - len(items))],)
+        with padding.filling(size, fillers):
+            outputs = yield ([*items, *[filler] * fillers],)
         self._times[size].append(self._clock() - began)
         return list(checked(outputs, size, name_of(self.func))[: len(items)])
 

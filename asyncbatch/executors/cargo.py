@@ -40,7 +40,7 @@ class Cargo:
 
     def is_long_to_unload(self, header: Any) -> bool:
         """Whether `unload` takes so long: whether it copies much."""
-        _, _, offset, size, _ = header
+        _, _, offset, size, *_ = header
         return offset is not None and size > _LARGE and self._arena.crowded
 
     def unload(self, header: Any, body: memoryview, block: Block | None) -> list[Any]:
@@ -49,7 +49,7 @@ class Cargo:
         Small ones are copied. Others lie in the block, which is kept for as long as any caller holds one of them; where
         callers hold so much that batches to come have no room, they are copied as well.
         """
-        _, description, offset, size, room = header
+        _, description, offset, size, room, _ = header
         self._room = max(self._room or 0, room)
         if offset is None or block is None:
             return list(packing.unpack(description, body).values)

@@ -8,7 +8,7 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from asyncbatch import parameters
+from asyncbatch import padding, parameters
 from asyncbatch.function import is_class, name_of
 
 from .answers import answer, answer_plainly, refuse_async
@@ -102,12 +102,14 @@ class FuturesSlot:
             await asyncio.wait([asyncio.wrap_future(self._running)])
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
-        call = (answer_plainly, self._function, items) if self._in_process else (context.run, answer, self._function, items)
+        how = (padding.gathering, answer_plainly) if self._in_process else (context.run, answer)
+        call = *how, self._function, items
         try:
-            ok, outcome = await asyncio.get_running_loop().run_in_executor(self, *call)  # type: ignore[arg-type]
+            ok, outcome, *gathered = await asyncio.get_running_loop().run_in_executor(self, *call)  # type: ignore[arg-type]
         finally:
             if self._running is not None and self._running.done():
                 self._running = None  # nothing of the batch is kept
+        padding.tell(context, gathered)
         try:
             if not ok:
                 raise outcome

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from asyncbatch import parameters
+from asyncbatch import padding, parameters
 from asyncbatch.errors import WorkerLost
 from asyncbatch.function import is_class
 
@@ -123,14 +123,14 @@ class ProcessSlot:
                 with contextlib.suppress(WorkerLost):  # nobody's batch
                     await self._answer(child, child.reply)
 
-    async def run(self, items: list[Any], context: Context) -> Sequence[Any]:  # noqa: ARG002  # it is not that process's
+    async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
         retries = self._settings.retries
         while True:
             if not self.available:
                 await self.prepare()
             child: Any = self._child
             try:
-                return await self._trip(child, items)
+                return await self._trip(child, items, context)
             except WorkerLost:
                 if not child.deaf:  # else it never heard of the batch
                     if not retries:
@@ -183,7 +183,7 @@ class ProcessSlot:
 
     # Batches.
 
-    async def _trip(self, child: Child, items: list[Any]) -> Sequence[Any]:
+    async def _trip(self, child: Child, items: list[Any], context: Context) -> Sequence[Any]:
         cargo, packed = self._cargo, packing.pack(items)
         while True:
             load = functools.partial(cargo.load, packed)
@@ -194,6 +194,7 @@ class ProcessSlot:
             if header[0] != "again":
                 break
             packed = packing.pack_each(items)
+        padding.tell(context, header[-1])
         try:
             return await self._results(header, body, block)
         except packing.Garbled:
@@ -239,7 +240,7 @@ class ProcessSlot:
 
 
 def _error(header: Any, body: memoryview) -> BaseException:
-    _, kind, notes = header
+    _, kind, notes, _ = header
     try:
         error: BaseException = pickle.loads(body)  # noqa: S301  # from our own worker
     except Exception:  # noqa: BLE001  # the user's class may do anything

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asyncbatch import parameters
+from asyncbatch import padding, parameters
 from asyncbatch.errors import WorkerLost
 from asyncbatch.function import is_class, name_of
 
@@ -147,13 +147,13 @@ class RaySlot:
             else:
                 await self._build_or_lose()
 
-    async def run(self, items: list[Any], context: Context) -> Sequence[Any]:  # noqa: ARG002  # it is not that process's
+    async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
         retries = self._settings.retries
         while True:
             if not self.available:
                 await self.prepare()
             try:
-                return await self._in_thread(self._trip, items)  # type: ignore[no-any-return]
+                return await self._in_thread(self._trip, items, context)  # type: ignore[no-any-return]
             except WorkerLost:
                 if not retries:
                     raise
@@ -196,14 +196,19 @@ class RaySlot:
         self._was_built |= ok
         return ok, outcome
 
-    def _trip(self, items: list[Any]) -> tuple[bool, Any]:
+    def _trip(self, items: list[Any], context: Context) -> tuple[bool, Any]:
         with contextlib.suppress(Unpicklable):
-            ok, outcome = self._ask("run", pickled(items))
+            ok, outcome = self._run(pickled(items), context)
             if not isinstance(outcome, Garbled):
                 return ok, outcome
-        return self._ask("run", pickled_apart(items))
+        return self._run(pickled_apart(items), context)
 
-    def _ask(self, method: str, question: Any) -> tuple[bool, Any]:
+    def _run(self, question: Any, context: Context) -> tuple[bool, Any]:
+        ok, outcome, *gathered = self._ask("run", question)
+        padding.tell(context, gathered)
+        return ok, outcome
+
+    def _ask(self, method: str, question: Any) -> tuple[Any, ...]:
         """Return what the actor answers. Raises `WorkerLost` if it does not."""
         actor, timeout = self._actor, self._settings.timeout if self._built else self._settings.build_timeout
         limit = timeout if timeout < math.inf else None

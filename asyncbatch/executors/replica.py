@@ -9,6 +9,7 @@ import pickle
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from asyncbatch import padding
 from asyncbatch.scatter import checked
 
 from .answers import answer_plainly
@@ -46,11 +47,11 @@ class Replica:
 
     def run(self, question: Pickled | list[Pickled]) -> Pickled:
         """Run the function; what comes back is pickled in any case."""
-        ok, outcome = answer_plainly(self._call, question, dumps=ray.cloudpickle.dumps)
+        ok, outcome, *gathered = padding.gathering(answer_plainly, self._call, question, dumps=ray.cloudpickle.dumps)
         try:
-            return pickled((ok, outcome))
+            return pickled((ok, outcome, *gathered))
         except Unpicklable:
-            return pickled(answer_plainly(self._spared, outcome))
+            return pickled((*answer_plainly(self._spared, outcome), *gathered))
 
     def _become(self, plan: bytes) -> None:
         function, build, self._name = ray.cloudpickle.loads(plan)

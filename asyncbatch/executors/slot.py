@@ -21,6 +21,7 @@ class Slot(Protocol):
 
     # It may have `ends_with_close = True`: closing it stops its work, so nobody need wait for what nobody wants any more.
     # It may have `restarts`, a `Restarts`: the batcher hears from it when a worker is lost.
+    # In another process it may run the function by `padding.gathering`, and `padding.tell` here what comes back of that.
 
     @property
     def available(self) -> bool:

@@ -1,6 +1,6 @@
 """The worker: what runs in the process that an executor starts. One question at a time, until the socket is closed.
 
-Questions                                                   answers
+Questions                                                   answers, which all have what `padding` gathered as their last
     "load", setup                                               "done"
     "run", description, block, used, dropped                    "done", description, offset, size, room
     "again", if the results did not unpickle                    "again", if the items did not unpickle
@@ -24,6 +24,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from asyncbatch import padding
 from asyncbatch.scatter import checked
 
 from . import framing, packing
@@ -87,7 +88,7 @@ class Worker:
     def _answer(self, message: framing.Message, descriptors: list[int]) -> None:
         (what, *details), body = message
         answers: dict[str, Callable[..., Any]] = {"load": self._load, "run": self._run, "again": self._again}
-        ok, outcome = answer_plainly(answers[what], body, descriptors, *details)
+        ok, outcome, *gathered = padding.gathering(answer_plainly, answers[what], body, descriptors, *details)
         if os.getpid() != self._process:
             os._exit(1)  # a fork that the function made and let return: only one of them may answer
         for stream in (sys.stdout, sys.stderr):
@@ -96,9 +97,10 @@ class Worker:
         if not ok:
             header = "failed", type(outcome).__name__, getattr(outcome, "__notes__", [])
             outcome = header, pickle.dumps(outcome)
-        framing.send(self._sock, framing.frame(*outcome))
+        header, body = outcome
+        framing.send(self._sock, framing.frame((*header, gathered), body))
         # What was worked out is let go of once the answer is on its way; if that may not unpickle, with the next question.
-        match outcome[0]:
+        match header:
             case "done", ("whole", *_), *_:
                 pass
             case _:

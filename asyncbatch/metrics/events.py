@@ -60,7 +60,7 @@ class BatchStarted:
 class BatchEnded:
     """A batch came back after `seconds`: so many items `succeeded` or `failed`, the callers of the others had left.
 
-    `error` is the name of what the whole batch failed with, or None.
+    `error` is the name of what the whole batch failed with, or None. `elements` and `padding` are as in `Statistics`.
     """
 
     batcher: str
@@ -69,6 +69,8 @@ class BatchEnded:
     error: str | None
     succeeded: int
     failed: int
+    elements: int = 0
+    padding: int = 0
 
 
 @dataclass(frozen=True, slots=True)

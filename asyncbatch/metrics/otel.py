@@ -4,7 +4,8 @@
 
 The span is named `batch embed` and begins a trace of its own, as a batch has many callers. Its attributes are
 `asyncbatch.batcher`, `asyncbatch.batch.size`, `asyncbatch.batch.reason` and, in seconds and of its oldest request,
-`asyncbatch.batch.waited`; and `error.type` if the whole batch failed.
+`asyncbatch.batch.waited`; where padding is counted, `asyncbatch.batch.elements` and `asyncbatch.batch.padding`, as in
+`Statistics`; and `error.type` if the whole batch failed.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class OpenTelemetryObserver:
 
     def _end(self, event: BatchEnded) -> None:
         span = self._span.get()
+        if event.elements:
+            span.set_attributes({"asyncbatch.batch.elements": event.elements, "asyncbatch.batch.padding": event.padding})
         if event.error is not None:
             span.set_attribute("error.type", event.error)
             span.set_status(Status(StatusCode.ERROR))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,8 @@ class Statistics:
     mean_run_time: float  #: time on the executor, a batch
     longest_run_time: float
     busy_seconds: float  #: time on the executor, all batches together
+    elements: int  #: what the function worked on, as far as it was counted: elements of arrays, else items
+    padding: int  #: how many of these `Padded` or `AllowedSizes` put there to fill up; `padding / elements` was for nothing
 
 
 class Tally:
@@ -58,6 +61,8 @@ class Tally:
         self.waits = self.longest_wait = 0.0
         self.busy = self.longest_run = 0.0
         self.workers_lost = 0
+        self.elements = self.padding = 0
+        self.counting = Lock()  # for these two: functions count them where they run
         self.recent: deque[float] = deque(maxlen=_RECENT)
         self._dropped = dropped
 
@@ -94,6 +99,8 @@ class Tally:
     ) -> Statistics:
         reasons = dict(self.reasons)  # in one step: observers may ask in another thread
         left = sum(reasons.values())
+        with self.counting:
+            elements, padding = self.elements, self.padding
         return Statistics(
             submitted=admitted + self.outside,
             succeeded=self.succeeded,
@@ -116,4 +123,6 @@ class Tally:
             mean_run_time=self.busy / self.batches if self.batches else 0.0,
             longest_run_time=self.longest_run,
             busy_seconds=self.busy,
+            elements=elements,
+            padding=padding,
         )
