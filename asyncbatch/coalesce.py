@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Literal, Self, TypeAlias, overload
 
+import anyio
+
 from . import parameters
 from .batcher import Batcher
 from .decorator import Batched
@@ -41,8 +43,9 @@ class Coalesced(Generic[ItemT, ResultT]):
 
     `key` gives what of an item counts, a hashable; by default the item itself. Each caller keeps its own cancellation and
     `timeout`: one that leaves hurts no other, and when all have left the request is cancelled. While it waits, it is
-    as urgent as the most urgent of all who joined it: it has the least `priority` and the nearest deadline, where the queue
-    goes by those, and a batch leaves early for each deadline; but it expires for none of them while another caller waits.
+    as urgent as the most urgent of all who joined it: it has the least `priority` and the nearest deadline, scopes counted
+    as in `Batcher`, where the queue goes by those, and a batch leaves early for each deadline; but it expires for none of
+    them while another caller waits.
 
     `cache` is any mutable mapping: a dict, one of cachetools, ...; it holds results by the `key` of their items, `None` as
     any other. Errors are never kept, nor is a result that the cache finds too large (`ValueError`). All who share a result,
@@ -96,7 +99,10 @@ class Coalesced(Generic[ItemT, ResultT]):
         Each distinct item is a request of its own, which other callers can join.
         """
         timeout = parameters.seconds("timeout", timeout)
-        urgency = parameters.number("priority", priority), asyncio.get_running_loop().time() + timeout
+        deadline = asyncio.get_running_loop().time() + timeout
+        if self.batcher._scoped:  # noqa: SLF001  # it is one of ours
+            deadline = min(deadline, anyio.current_effective_deadline())
+        urgency = parameters.number("priority", priority), deadline
         keyed = [(self._key_of(item), item) for item in items]
         found: dict[Hashable, Any] = {}
         shares: dict[Hashable, _Share] = {}

@@ -36,7 +36,8 @@ class Batched(Generic[ItemT, ResultT]):
         self._batchers: dict[asyncio.AbstractEventLoop, Batcher[ItemT, ResultT]] = {}
         self._instances: dict[int, tuple[weakref.ref[Any], Batched[ItemT, ResultT]]] = {}
         self._instance: object = None
-        self._make()  # so that wrong options are told now, and not on the first call
+        batcher = self._make()  # so that wrong options are told now, and not on the first call
+        self._scoped = batcher._scoped  # noqa: SLF001  # what Coalesced goes by
 
     async def __call__(
         self, item: ItemT, *, timeout: float = float("inf"), priority: float = 0, key: Hashable = None

@@ -6,7 +6,6 @@ Run it: pytest examples/test_web_service.py
 import asyncio
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -63,12 +62,17 @@ class Service:
         return self.process.wait(30) == -signal.SIGTERM
 
 
-@contextlib.contextmanager
-def serving(*options):
+def free_port():
     with socket.socket() as it:
         it.bind(("127.0.0.1", 0))
-        port = it.getsockname()[1]
-    process = subprocess.Popen([sys.executable, HERE / "service.py", f"--port={port}", *options], stderr=subprocess.PIPE)
+        return it.getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving(*options, program=HERE / "service.py", port=None):
+    port = port or free_port()
+    command = [sys.executable, program, f"--port={port}", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     service = Service(process, port)
 
     def is_up():
@@ -144,20 +148,37 @@ def test_a_client_that_hangs_up_costs_nothing():
         assert service.stop()
 
 
-def test_a_lost_worker_costs_one_batch():
-    with serving() as service:
-        workers = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(service.process.pid)], capture_output=True, text=True
-        ).stdout
-        for worker in workers.split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(worker), signal.SIGKILL)
-        statuses = []
-        service.eventually(
-            lambda: statuses.append(service.get("/search?q=x", timeout=30).status_code) or statuses[-1] == 200
-        )
-        assert set(statuses) <= {200, 503}
-        assert service.metric('asyncbatch_worker_restarts_total{batcher="search"}') >= 1
+DYING = f"""
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(HERE)!r})
+import service
+
+class Dying:
+    def __init__(self):
+        while Path(__file__).with_name("hold").exists():
+            time.sleep(0.02)
+
+    def __call__(self, queries):
+        return queries if "die" not in queries else os._exit(1)
+
+if __name__ == "__main__":
+    service.Search = Dying
+    service.main()
+"""
+
+
+def test_a_lost_worker_costs_one_batch_and_is_replaced(tmp_path):
+    (tmp_path / "dying.py").write_text(DYING)
+    with serving(program=tmp_path / "dying.py") as service:
+        (tmp_path / "hold").touch()  # the next one takes its time
+        answer = service.get("/search?q=die", timeout=30)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        service.eventually(lambda: service.get("/health").status_code == 503)
+        (tmp_path / "hold").unlink()
+        service.eventually(lambda: service.get("/health").status_code == 200)
+        assert service.get("/search?q=x", timeout=30).json() == "x"
+        assert service.metric('asyncbatch_worker_restarts_total{batcher="search"}') == 1
         assert service.stop()
 
 
@@ -173,6 +194,49 @@ def test_stopping_under_load_answers_who_was_let_in():
 
     with serving("--max-wait=2") as service:
         assert asyncio.run(stopped(service)) == (True, [200] * 60)
+
+
+COUNTED = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import service
+
+class Counted(service.Batcher):
+    async def __aexit__(self, *error):
+        await super().__aexit__(*error)
+        print(self.statistics().submitted, self.statistics().succeeded)
+
+if __name__ == "__main__":
+    service.Batcher = Counted
+    service.main()
+"""
+
+
+def test_stopping_under_a_steady_load_loses_nothing(tmp_path):
+    """Callers who ask again as soon as they are answered: all that they sent is answered, and then they are told to go."""
+    (tmp_path / "counted.py").write_text(COUNTED)
+    with serving(program=tmp_path / "counted.py") as service:
+        load = service.load("--seconds=60", "--waves=1", "--callers=100", "--pause=0.001")
+        service.eventually(lambda: service.outcome("succeeded") > 500)
+        assert service.stop()
+        said, complaints = load.communicate(timeout=60)
+        submitted, succeeded = map(int, service.process.stdout.read().split())
+    assert complaints == ""
+    assert said.startswith(f"{{200: {submitted}}} ")
+    assert submitted == succeeded
+
+
+def test_top_shows_what_the_service_does(service):
+    load = service.load("--seconds=20", "--waves=1", "--callers=20")
+    try:
+        service.eventually(lambda: service.metric('asyncbatch_in_flight_batches{batcher="search"}'))
+        command = [sys.executable, "-m", "asyncbatch", "top", f"{service.url}/metrics", "--once"]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    finally:
+        load.kill()
+        load.communicate()
+    assert re.search("^search: [01] of 1 batches in flight, [0-9]+% busy$", shown, re.MULTILINE)
+    assert float(re.search("items a second +([0-9.,]+)", shown)[1].replace(",", "")) > 0
 
 
 def test_the_page_is_told_what_happens():
@@ -193,14 +257,21 @@ def test_the_page_is_told_what_happens():
         )
 
 
-def test_the_page_draws_it_in_a_browser(tmp_path):
+@contextlib.contextmanager
+def chromium():
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed; `nox -s examples` runs this test"
     )
     if not CHROMIUM:
         pytest.skip("Debian's chromium is not installed")
-    with serving() as service, playwright.sync_playwright() as run:
+    with playwright.sync_playwright() as run:
         browser = run.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+def test_the_page_draws_it_in_a_browser(tmp_path):
+    with serving() as service, chromium() as browser:
         asked, errors = [], []
         for scheme in ("light", "dark"):
             page = browser.new_page(color_scheme=scheme, viewport={"width": 1400, "height": 900})
@@ -227,8 +298,33 @@ def test_the_page_draws_it_in_a_browser(tmp_path):
             assert len(drawn) == 6
             assert min(drawn) > 50, drawn
             page.screenshot(path=tmp_path / f"{scheme}.png")
+            page.set_viewport_size({"width": 360, "height": 740})  # a telephone, on which nothing is cut off to the right
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
+            page.screenshot(path=tmp_path / f"{scheme}-small.png", full_page=True)
             page.close()
-        browser.close()
         assert errors == []
         assert {url.partition("/")[2].split("/")[1] for url in asked} == {f"127.0.0.1:{service.port}"}
         assert service.stop()
+
+
+def test_the_page_says_when_the_service_is_gone_and_goes_on_when_it_is_back():
+    def says(text):
+        page.get_by_role("status").get_by_text(text).wait_for()
+
+    with chromium() as browser:
+        page = browser.new_page()
+        with serving() as service:
+            page.goto(service.url)
+            says("1 of 1 worker ready")
+            load = service.load("--seconds=60", "--waves=1", "--callers=20")
+            page.wait_for_function("document.querySelector('.tile b').textContent !== '0'")
+            assert service.stop()
+            load.communicate(timeout=60)
+        says("no connection")
+        page.wait_for_function("document.querySelector('.tile b').textContent === '0'")  # time goes on
+        page.get_by_label("query").fill("anything")
+        page.get_by_label("query").press("Enter")
+        page.get_by_text("is the service running?").wait_for()
+        with serving(port=service.port) as service:
+            says("1 of 1 worker ready")
+            assert service.stop()

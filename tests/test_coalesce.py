@@ -9,6 +9,7 @@ import math
 import random
 from functools import partial
 
+import anyio
 import cachetools
 import numpy as np
 import pytest
@@ -150,6 +151,27 @@ async def test_the_nearest_deadline_says_when_it_goes_and_the_latest_when_it_is_
         assert function.times == [0, 10, 20]
         statistics = coalesced.batcher.statistics()
         assert (statistics.expired, statistics.cancelled, conserved(coalesced.batcher)) == (0, 0, True)
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("queue", [Fifo(), EarliestDeadline()])
+@pytest.mark.parametrize("decorated", [True, False])
+async def test_a_scope_around_a_caller_counts_where_deadlines_say_who_goes_next(queue, decorated, anyio_backend):
+    async def within(seconds, item):
+        with anyio.move_on_after(seconds):
+            return await coalesced(item)
+        return "left"
+
+    function = RecordingFunction(seconds=10)
+    options = {"max_batch_size": 1, "queue": queue}
+    batcher = batched(**options)(function) if decorated else Batcher(function, **options)
+    async with Coalesced(batcher) as coalesced:
+        calls = []
+        for seconds, item in ((math.inf, "first"), (90, "a"), (40, "b"), (math.inf, "c"), (15, "c")):
+            calls.append(asyncio.create_task(within(seconds, item)))
+            await passes()
+        assert await asyncio.gather(*calls) == ["first", "a", "b", "c", "left"]
+        assert function.items == ["first", *("cba" if queue == EarliestDeadline() else "abc")]
 
 
 @pytest.mark.virtual

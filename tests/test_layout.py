@@ -45,6 +45,7 @@ ROOMS = """
 THIRD_PARTIES = {
     "adapters.arrays": {"numpy"},
     "batcher": {"anyio"},
+    "coalesce": {"anyio"},
     "corpus": {"numpy"},
     "demo": {"numpy", "uvloop"},
     "executors.packing": {"numpy"},

@@ -79,6 +79,14 @@ async def test_calls_of_one_span_have_one_link(tracing):
     assert tracing.links() == {"caller": ["batch it"], "batch it": ["caller"]}
 
 
+async def test_of_a_batch_with_more_callers_than_the_sdk_keeps_links_each_caller_has_its_own(tracing):
+    async with running(RecordingFunction(), name="it", max_batch_size=200, observers=[tracing.observer]) as batcher:
+        await asyncio.gather(*[tracing.as_span(f"caller {n}", batcher, n) for n in range(200)])
+    links = tracing.links()
+    assert len(links.pop("batch it")) == 128
+    assert links == {f"caller {n}": ["batch it"] for n in range(200)}
+
+
 @pytest.mark.parametrize("executor", ["inline", "thread"])
 async def test_the_function_runs_in_the_span_of_its_batch_and_sees_nothing_of_any_caller(tracing, executor):
     def function(items):

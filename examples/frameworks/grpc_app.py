@@ -9,6 +9,7 @@ It needs `pip install grpcio`. It serves the method /it/Length.
 import argparse
 import asyncio
 import math
+import signal
 
 import grpc
 
@@ -34,12 +35,13 @@ async def main(port):
     method = grpc.unary_unary_rpc_method_handler(length)
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("it", {"Length": method})])
     server.add_insecure_port(f"127.0.0.1:{port}")
+    stop = asyncio.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
     async with Batcher(lengths, queue=Fifo(512, when_full="reject")) as batcher:
         await server.start()
-        try:
-            await server.wait_for_termination()
-        finally:
-            await server.stop(grace=5)  # who was let in is answered, before the batcher closes
+        await stop.wait()
+        await server.stop(grace=30)  # who was let in is answered, before the batcher closes
 
 
 if __name__ == "__main__":

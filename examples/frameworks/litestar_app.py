@@ -9,6 +9,7 @@ import contextlib
 import math
 from typing import Annotated
 
+from hanging_up import while_connected
 from litestar import Litestar, Request, Response, get
 from litestar.params import Parameter
 
@@ -27,7 +28,7 @@ async def lifespan(app: Litestar):
 
 @get("/length")
 async def length(request: Request, text: str, x_timeout: Annotated[float, Parameter(header="X-Timeout")] = math.inf) -> int:
-    return await request.app.state.length(text, timeout=x_timeout)
+    return await while_connected(request.receive, request.app.state.length.submit(text, timeout=x_timeout))
 
 
 def full(_: Request, error: QueueFull) -> Response:

@@ -8,6 +8,7 @@ It needs `pip install starlette uvicorn`. Then ask: curl -H 'X-Timeout: 0.2' 'ht
 import contextlib
 import math
 
+from hanging_up import while_connected
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -27,7 +28,8 @@ async def lifespan(app):
 
 async def length(request):
     timeout = float(request.headers.get("X-Timeout", "inf"))
-    return JSONResponse(await request.app.state.length(request.query_params["text"], timeout=timeout))
+    call = request.app.state.length.submit(request.query_params["text"], timeout=timeout)
+    return JSONResponse(await while_connected(request.receive, call))
 
 
 async def full(_, error):

@@ -1,4 +1,9 @@
-"""A model to tune: texts become vectors, in a small network of four layers. See ../tuning.md."""
+"""A model to tune: texts become vectors, in a small network of four layers. What comes of it is in ../tuning.md.
+
+Run it, in examples/tuning: python -m asyncbatch tune model:embed --items ../../README.md --rate 2000 --objective 50ms
+
+It needs `pip install asyncbatch[tune]`.
+"""
 
 import zlib
 

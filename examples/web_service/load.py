@@ -9,6 +9,7 @@ would keep a core busier than the service does.
 import argparse
 import asyncio
 import random
+import sys
 import time
 from collections import Counter
 from urllib.parse import quote_plus
@@ -20,18 +21,22 @@ WORDS = """read write open close sort list file path date time string number ran
 Answers = list[tuple[int, float]]
 
 
-async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, query: str) -> int:
-    """Return the status of the answer."""
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, query: str) -> tuple[int, bool]:
+    """Return the status of the answer, and whether the service closes the connection after it."""
     writer.write(f"GET /search?q={quote_plus(query)} HTTP/1.1\r\nHost: service\r\nX-Timeout: 2\r\n\r\n".encode())
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     await reader.readexactly(int(head.partition("content-length:")[2].split()[0]))
-    return int(head.split()[1])
+    return int(head.split()[1]), "\r\nconnection: close" in head
 
 
 async def caller(options: argparse.Namespace, end: float, answers: Answers) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", options.port)
-    while (began := time.monotonic()) < end:
-        status = await ask(reader, writer, " ".join(random.sample(WORDS, 4)))
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", options.port)
+    except ConnectionRefusedError:
+        return  # nothing runs there, or no longer
+    closes = False
+    while not closes and (began := time.monotonic()) < end:
+        status, closes = await ask(reader, writer, " ".join(random.sample(WORDS, 4)))
         answers.append((status, time.monotonic() - began))
         await asyncio.sleep(random.expovariate(1 / options.pause))
     writer.close()
@@ -46,6 +51,8 @@ async def main(options: argparse.Namespace) -> None:
         async with asyncio.TaskGroup() as tg:
             for _ in range(callers):
                 tg.create_task(caller(options, end, answers))
+    if not answers:
+        sys.exit(f"nothing answers on port {options.port}; first run python examples/web_service/service.py")
     rate = len(answers) / (time.monotonic() - began)
     took = sorted(seconds for _, seconds in answers)
     print(dict(Counter(status for status, _ in answers)), f"{rate:.0f} answers a second")

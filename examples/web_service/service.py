@@ -12,7 +12,7 @@ something to do: `python examples/web_service/load.py`. What it answers:
     GET /metrics        for Prometheus, and for `python -m asyncbatch top http://127.0.0.1:8000/metrics`
     GET /               a page that shows what the batcher does, live, by way of the server-sent events at /live
 
-It stops on Ctrl-C or SIGTERM: who was let in is answered.
+It stops on Ctrl-C or SIGTERM: who was let in is answered, and asked to come to another server with what comes next.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import contextlib
 import json
 import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import quantiles
@@ -57,6 +58,7 @@ def make_app(options: argparse.Namespace, stopping: Callable[[], bool]) -> FastA
             yield
 
     app = FastAPI(title="search", lifespan=lifespan)
+    app.add_middleware(Farewell, stopping=stopping)
 
     @app.get("/search")
     async def search(request: Request, q: str, x_timeout: Annotated[float, Header(ge=0)] = math.inf):
@@ -104,6 +106,21 @@ def make_app(options: argparse.Namespace, stopping: Callable[[], bool]) -> FastA
     return app
 
 
+class Farewell:
+    """Says `Connection: close` with each answer while the server stops, so that its client asks nothing more there."""
+
+    def __init__(self, app, stopping: Callable[[], bool]) -> None:
+        self.app, self.stopping = app, stopping
+
+    async def __call__(self, scope, receive, send):
+        async def told(message):
+            if message["type"] == "http.response.start" and self.stopping():
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self.app(scope, receive, told)
+
+
 async def hung_up(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -125,9 +142,10 @@ class Live:
         events: list[BatchStarted | BatchEnded] = []
         self.pages.append(events)
         try:
-            before = batcher.statistics()
+            before, due = batcher.statistics(), time.monotonic()
             while not stopping():
-                await asyncio.sleep(every)
+                due += every  # not later and later, however busy the loop is
+                await asyncio.sleep(due - time.monotonic())
                 now = batcher.statistics()
                 yield f"data: {json.dumps(summary(events, before, now))}\n\n"
                 before = now
@@ -160,6 +178,19 @@ def middle_and_slow(seconds: list[float]) -> list[float]:
     return [cuts[49], cuts[98]]
 
 
+class Server(uvicorn.Server):
+    """Stops in two steps: nobody new, but who is connected is answered once more, and told; then as uvicorn does."""
+
+    leaving = False
+
+    async def shutdown(self, sockets=None) -> None:
+        for each in self.servers:
+            each.close()
+        self.leaving = True
+        await asyncio.sleep(0.5)
+        await super().shutdown(sockets)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="A search service that batches.")
     parser.add_argument("--port", type=int, default=8000)
@@ -169,8 +200,8 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker has a core; numpy's threads would fight over all of them
     # The streams of open pages would never end by themselves, so they ask whether the server is to stop.
-    app = make_app(options, lambda: server.should_exit)
-    server = uvicorn.Server(uvicorn.Config(app, port=options.port, access_log=False))
+    app = make_app(options, lambda: server.leaving)
+    server = Server(uvicorn.Config(app, port=options.port, access_log=False))
     server.run()
 
 
