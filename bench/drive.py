@@ -3,7 +3,8 @@
 `in_time.py` runs this with the Python of the peer's own environment. The file says what to run, as a list of cells: the
 times at which callers come, what a batch of b takes, which is fixed + each * b, and what the peer is told: the size of a
 batch, for how long to wait for one to fill, within what time callers want to be answered. A peer takes each cell as it
-comes and, if its `open` can be told of them, with the wait or with the objective of the cell.
+comes and, if its `open` can be told of them, with the wait or with the objective of the cell. Who gets no answer waits for
+ever, which JSON has no number for: it says null. Latencies are of those who came after what the cell leaves for learning.
 
 The function serves one batch at a time: a lock keeps those apart that a peer would run at once, as a model would.
 """
@@ -43,8 +44,7 @@ def main() -> None:
 def ways(peer: Any, cell: dict[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield in which ways the peer takes the cell, each with its name and what it is told."""
     takes = inspect.signature(peer.open).parameters
-    if not (cell.get("only_told") and "max_wait" in takes):
-        yield "", {}
+    yield "", {}
     if "max_wait" in takes and "max_wait" in cell:
         yield f" {1000 * cell['max_wait']:g} ms", {"max_wait": cell["max_wait"]}
     if "objective" in takes and "objective" in cell:
@@ -58,7 +58,7 @@ class Served:
         self._cell = cell
         self._arrivals: list[float] = json.loads(Path(cell["arrivals"]).read_text())
         self._free = asyncio.Lock()
-        self.latencies: list[float] = []
+        self.latencies: dict[int, float] = {}
         self.sizes: list[int] = []
 
     async def drive(self, peer: Any, told: dict[str, float], *, live: bool) -> dict[str, Any]:
@@ -86,22 +86,27 @@ class Served:
             return
         if result != item:
             raise ValueError("a caller did not get the result of its own item")
-        self.latencies.append(asyncio.get_running_loop().time() - since)
+        self.latencies[item] = asyncio.get_running_loop().time() - since
 
     def _summary(self) -> dict[str, Any]:
-        total, within = len(self._arrivals), self._cell.get("objective", -math.inf)
-        # Who got no answer waits for ever.
-        latencies = [*sorted(self.latencies), *[math.inf] * (total - len(self.latencies))]
-        p50, p99 = (latencies[math.ceil(share * total) - 1] for share in (0.5, 0.99))
+        learnt, objective = self._cell.get("learnt", 0.0), self._cell.get("objective", -math.inf)
+        later = [item for item, at in enumerate(self._arrivals) if at >= learnt]
+        waited = sorted(self.latencies.get(item, math.inf) for item in later)
+        answered = [latency for latency in waited if latency < math.inf]
+        in_time = sum(latency <= objective + 1e-9 for latency in self.latencies.values())
         return {
-            "mean": sum(self.latencies) / len(self.latencies) if self.latencies else None,
-            "p50": p50 if p50 < math.inf else None,
-            "p99": p99 if p99 < math.inf else None,
-            "longest": latencies[-1] if latencies[-1] < math.inf else None,
-            "answered": len(self.latencies) / total,
-            "goodput": sum(latency <= within + 1e-9 for latency in latencies) / total,
+            "mean": sum(answered) / len(answered) if answered else None,
+            "p50": _known(waited[math.ceil(0.5 * len(later)) - 1]),
+            "p99": _known(waited[math.ceil(0.99 * len(later)) - 1]),
+            "longest": _known(waited[-1]),
+            "answered": len(self.latencies) / len(self._arrivals),
+            "goodput": in_time / len(self._arrivals),
             "batches": len(self.sizes),
         }
+
+
+def _known(seconds: float) -> float | None:
+    return seconds if seconds < math.inf else None
 
 
 if __name__ == "__main__":
