@@ -99,6 +99,20 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def growth(session: nox.Session) -> None:
+    """Measure whether a request costs the same among ever more others."""
+    session.install(".")
+    session.run("python", "bench/growth.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Load batchers for ten minutes, and see that nothing grows, nobody is lost and nothing is left over."""
+    session.install(".")
+    session.run("python", "bench/soak.py", *session.posargs)
+
+
+@nox.session
 def trips(session: nox.Session) -> None:
     """Measure what the trip of a batch to a worker and back costs; what is compared is installed as for `bench`."""
     session.run("python", "bench/executors.py", *session.posargs)

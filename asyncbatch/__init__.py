@@ -6,7 +6,7 @@ General layout, in the order of imports; a room knows only those above it.
     errors, parameters, function        what can go wrong, what a setting and a function may be
     request, shared, deadlines          what travels, and by when it must be answered
     metrics                             what a batcher says of itself
-    scatter, flight                     who gets what came of a batch, and one batch on its way
+    crowd, scatter, flight              who is in a batch, who gets what came of it, and the batch on its way
     doorbell, lobby, order, discipline  where requests wait
     intake, ranked, queues              and which goes next
     policies, batchtime, objectives     when a batch is to leave

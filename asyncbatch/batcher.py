@@ -120,24 +120,28 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         cancelled may have run already.
         """
         # What every request costs is spelled out: a call to a helper is a tenth of the whole.
+        ticket, request = 0, None
         if get_ident() != self._thread or timeout is not _INF or priority is not _ZERO or key is not None or self._unusual:
             future, request = self._enter(item, self._waits, timeout, priority, key)
         else:
             if self._flights and (CURRENT.get() is not None or not self._runs()):
                 self._refuse_misplaced()
-            request = Request()
-            request.place = queue = self._queue
-            request.item, request.arrived = item, queue.now or self._time()
-            request.future = future = self._future()
+            queue = self._queue
+            future = self._future()
             if queue.admitted < queue.alarm:
-                queue.admitted += 1
-                queue.put_last(request)
+                ticket = queue.admitted = queue.admitted + 1
+                crowd = queue.crowd
+                crowd += (item, future, queue.now or self._time())
             else:
-                queue.attend(request, self._waits)
+                request = queue.welcome(item, future, queue.now or self._time(), self._waits)
+                ticket = queue.admitted
         try:
             return await future  # type: ignore[no-any-return]
         except BaseException as error:
-            request.leave("cancelled")
+            if request is None:
+                queue.leave(ticket, future, self._flights)
+            else:
+                request.leave("cancelled")
             del request, future  # or the exception, this frame and the future would keep each other alive
             if not isinstance(error, RuntimeError | TypeError) or self._runs():
                 raise
@@ -151,7 +155,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         Raises as `__call__` does, but for what comes later: that is the future's. A full queue is a `QueueFull` here, as
         there is nothing to wait with.
         """
-        # As in `__call__`, but that a full queue says so.
+        # As in `__call__`, but with a request, as whoever has the future may cancel it at any time.
         if get_ident() != self._thread or timeout is not _INF or priority is not _ZERO or key is not None or self._unusual:
             return self._hand_out(*self._enter(item, False, timeout, priority, key))
         if self._flights and (CURRENT.get() is not None or not self._runs()):
@@ -160,11 +164,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         request.place = queue = self._queue
         request.item, request.arrived = item, queue.now or self._time()
         request.future = future = self._future()
-        if queue.admitted < queue.alarm:
-            queue.admitted += 1
-            queue.put_last(request)
-        else:
-            queue.attend(request, False)
+        queue.put_nowait(request, False)
         future.cancel = request.cancel  # type: ignore[method-assign]  # see `_hand_out`
         queue.handed_out = True
         return future

@@ -17,7 +17,7 @@ class Discipline(Protocol):
     @property
     def uses_deadlines(self) -> bool: ...
 
-    detailed: ClassVar[bool]  # whether it needs more of each request than its item
+    detailed: ClassVar[bool]  # whether it needs a request of each, and more than its item and when it came
     costed: ClassVar[bool]  # whether it goes by what items cost, so that a `cost` must be given
     queue_class: ClassVar[Any]  # of an `asyncbatch.intake.IntakeQueue`
     rule_class: ClassVar[Any]  # of an `asyncbatch.departures.Departures`; None is the one for the queue as a whole

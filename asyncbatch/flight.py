@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import scatter
+from .crowd import persons
 from .deadlines import Deadlines
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ CURRENT: ContextVar[Flight | None] = ContextVar("asyncbatch.flight", default=Non
 
 
 class Flight:
-    """The passengers of one batch; the queue fills them in, with their items. `aboard` counts those who still wait."""
+    """The passengers of one batch; the queue fills them in, with their items. `aboard` counts those who still wait.
+
+    Or else its `crew`: the futures of those who board straight from a crowd, with their `arrivals`, and have no objects.
+    """
 
     reason = ""  # why it left; none before it does
     waited = 0.0  # how long the first of them had waited then
@@ -30,6 +34,7 @@ class Flight:
     oldest = 0.0  # when the first of them arrived
     cost = 0.0  # of all of them, kept only when requests have costs
     mixed = False  # whether portions of bulks may be among the passengers
+    last = 0  # the ticket of the last of the crew
     landed = stopped = False
     error: str | None = None  # the name of what the whole batch failed with
     _deadlines: Deadlines | None = None
@@ -37,6 +42,8 @@ class Flight:
     def __init__(self, batcher: Any, task: asyncio.Task[None] | None) -> None:
         self.batcher = batcher  # the house it left, with its `name`, `queue` and `tally`
         self.passengers: list[Any] = []
+        self.crew: list[Any] = []
+        self.arrivals: list[float] = []
         self.items: list[Any] = []
         self.arrived = 0.0  # the sum of all times of arrival
         self._task = task  # to cancel when nobody waits for the batch any more, if that stops the work
@@ -50,6 +57,20 @@ class Flight:
         tally.items += size
         tally.waits += now * size - self.arrived
         tally.longest_wait = max(tally.longest_wait, self.waited)
+
+    def seat_crew(self) -> None:
+        """Make passengers of the crew, as one of them matters by itself."""
+        if self.crew:
+            self.batcher.queue.handed_out = True
+            self.passengers, self.crew = persons([None] * len(self.crew), self.crew, self.arrivals, self), []
+
+    def waits(self) -> tuple[float, ...]:
+        """Return how long each of them had waited when it left."""
+        return tuple([self.waited - (arrived - self.oldest) for arrived in self.came()])
+
+    def came(self) -> list[float]:
+        """Return when each of them arrived."""
+        return self.arrivals or [each.arrived for each in self.passengers]
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give callers whose `timeout` runs out before the batch is back their `DeadlineExceeded` then."""
@@ -79,7 +100,11 @@ class Flight:
         """Scatter what the function returned. Raises what is wrong with it, with nothing handed out."""
         if type(outputs) is not list or len(outputs) != self.size:
             outputs = scatter.checked(outputs, self.size, self.batcher.name)
-        counts = scatter.deliver(self.passengers, outputs, self._note, mixed=self.mixed)
+        if self.mixed or self.aboard < self.size or scatter.any_failed(outputs):
+            self.seat_crew()
+            counts = scatter.deliver(self.passengers, outputs, self._note)
+        else:
+            counts = scatter.answer(self.crew or [each.future for each in self.passengers], outputs), 0
         if self.batcher.queue.handed_out and not self.mixed:
             for each in self.passengers:
                 each.let_go()  # a future that was handed out knows its request: the two would keep each other alive
@@ -89,10 +114,12 @@ class Flight:
         """Give every caller a copy of what the function raised."""
         self.error = type(error).__name__
         scatter.let_go(error)
+        self.seat_crew()
         self._land(0, scatter.fail(self.passengers, error, self._note()))
 
     def close(self, error: Callable[[], Exception]) -> None:
         """Tell every caller that the batcher closes before the batch is back. The flight itself goes on."""
+        self.seat_crew()
         for each in self.passengers:
             if each.place is self:
                 each.fail(error(), "closed")
@@ -108,7 +135,7 @@ class Flight:
         self.landed = True
         if left:  # cancelled in this very pass, and not resumed yet
             tally.count("cancelled", left)
-        self.passengers = []
+        self.passengers, self.crew = [], []
         self._task = None
 
     def _note(self) -> str:

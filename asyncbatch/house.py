@@ -142,7 +142,7 @@ class House:
         if departures.flushing and self.queue.empty():
             departures.flushing = False
         if departures.returning.watching:
-            departures.returning.boarded(flight.passengers, self.queue.admitted)
+            departures.returning.boarded(flight.came(), self.queue.admitted)
 
     def forget_deadlines(self) -> None:
         """Let the timer go when nobody is left to be late."""
@@ -157,9 +157,8 @@ class House:
 
     def report_start(self, flight: Flight) -> None:
         """Tell observers that a batch has left."""
-        waits = tuple([flight.waited - (each.arrived - flight.oldest) for each in flight.passengers])
         callers = tuple([each.context for each in flight.passengers]) if self.told else ()
-        self.emit(BatchStarted(self.name, flight.reason, flight.size, flight.waited, waits, callers))
+        self.emit(BatchStarted(self.name, flight.reason, flight.size, flight.waited, flight.waits(), callers))
 
     def report_end(self, flight: Flight, seconds: float) -> None:
         """Tell observers that a batch is back."""

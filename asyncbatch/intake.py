@@ -9,12 +9,13 @@ import math
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from .lobby import Lobby
+from .crowd import part_of
+from .lobby import SWEEP_AT, Lobby
 from .order import Order
-from .request import Bulk
+from .request import Bulk, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .discipline import Discipline
     from .flight import Flight
@@ -41,7 +42,6 @@ class IntakeQueue(Order):
         costed: bool,
     ) -> None:
         self.lobby = Lobby(tally)
-        self.handed_out = False  # whether the futures of requests were ever given to callers
         self._when_full = config.when_full
         self._tally = tally
         self._check, self._overflow, self._costed = check, overflow, costed
@@ -53,10 +53,10 @@ class IntakeQueue(Order):
     def put_nowait(self, request: Any, waits: bool = False) -> None:
         """Take `request` in. When full: let it wait in the lobby if it `waits`, else evict or reject."""
         if self.admitted >= self.alarm:
-            self.attend(request, waits)
+            self._attend(request, waits)
         else:
             self.admitted += 1
-            self.put_last(request)
+            self._put(request)
 
     def put_bulk(self, bulk: Bulk) -> None:
         """Take in what there is room for; the rest follows through the lobby, first come first served."""
@@ -77,14 +77,29 @@ class IntakeQueue(Order):
         if bulk.waiting:
             self.ring()
 
-    def attend(self, request: Any, waits: bool) -> None:
+    def welcome(self, item: Any, future: Any, arrived: float, waits: bool) -> Request | None:
+        """Take one into the crowd whose arrival matters, as it wakes a resident; if there is no room, it is a request."""
+        if self._has_room():
+            self.admitted += 1
+            self.crowd.extend((item, future, arrived))
+            self._wake()
+            return None
+        request = Request()
+        request.item, request.future, request.arrived, request.place = item, future, arrived, self
+        self._overfill(request, waits, self._victim)
+        return request
+
+    def _attend(self, request: Any, waits: bool) -> None:
         """Take in an arrival that matters: one that wakes a resident, finds no room, or has a cost."""
-        if self.watchful or not self._loop.is_running():
-            self._check()
-        if (not self.lobby.line or self.lobby.first() is None) and self.admitted < self.gone + self.bound:
+        if self._has_room():
             self._add(request)
         else:
             self._overfill(request, waits, self._victim)
+
+    def _has_room(self) -> bool:
+        if self.watchful or not self._loop.is_running():
+            self._check()
+        return (not self.lobby.line or self.lobby.first() is None) and self.admitted < self.gone + self.bound
 
     def _overfill(self, request: Any, waits: bool, victim: Callable[[], Any]) -> None:
         """Let `request`, which there is no room for, wait for some, come in for the `victim`, or be turned away."""
@@ -103,6 +118,9 @@ class IntakeQueue(Order):
         if self._costed:
             self.cost += request.cost
         self._put(request)
+        self._wake()
+
+    def _wake(self) -> None:
         if self.admitted > self._wake_at:
             self.ring()
         else:
@@ -138,7 +156,9 @@ class IntakeQueue(Order):
 
     def board(self, flight: Flight, limit: int, budget: float = math.inf) -> None:
         """Move those who go next into `flight`: at most `limit` items, and at most `budget` in cost, but at least one."""
-        if self._bulks or self._costed:
+        if self.crowd and not self._queue and self._board_crowd(flight, limit):
+            pass
+        elif self._bulks or self._costed:
             self._board_measured(flight, limit, budget)
         else:
             self._board_singles(flight, limit)
@@ -148,10 +168,23 @@ class IntakeQueue(Order):
             self._admit()
         self.hand_over()
 
+    def _board_crowd(self, flight: Flight, limit: int) -> bool:
+        """Let the next of the crowd board, unless some of them left: then they are requests now."""
+        crowd = self.crowd
+        thinned = crowd.dead
+        items, futures, arrivals = crowd.take(limit)  # here, and in the next line, is work for each request: left to C
+        if thinned or crowd.any_done(futures):
+            self._line_up_persons(items, futures, arrivals)
+            return False
+        flight.items, flight.crew, flight.arrivals = items, futures, arrivals
+        flight.last = self.admitted - crowd.waiting()
+        flight.oldest, flight.arrived = arrivals[0], sum(arrivals)
+        self.gone += len(items)
+        return True
+
     def _board_singles(self, flight: Flight, limit: int) -> None:
-        # What this does for each request is on every request's way, so as much of it as can be is left to C.
         passengers = flight.passengers
-        while self._queue and (room := limit - len(passengers)):
+        while self._line() and (room := limit - len(passengers)):
             taken = self._take(room)
             for request in taken:
                 if request.future.done():  # it left, or was cancelled in this very pass
@@ -214,6 +247,26 @@ class IntakeQueue(Order):
                 self.cost = self.cost - request.queued_cost() if self.qsize() else 0.0
             self._tally.count(outcome, size)
             self._bury()
+        self._make_room()
+
+    def leave(self, ticket: int, future: Any, flights: Iterable[Flight]) -> None:
+        """Note that the caller who came into the crowd with this `ticket` left early, wherever it is by now."""
+        if part_of(future) is None and self.crowd.lose(self.admitted - ticket):
+            self.gone += 1
+            self._tally.count("cancelled", 1)
+            if self.crowd.dead > max(SWEEP_AT, self.crowd.waiting() // 2):
+                self._disperse()
+            self._make_room()
+            return
+        for flight in flights:
+            if flight.last - len(flight.crew) < ticket <= flight.last:
+                flight.seat_crew()
+                break
+        if (request := part_of(future)) is not None:
+            request.leave("cancelled")
+
+    def _make_room(self) -> None:
+        """Let those in for whom there is room now, and see to it that nobody waits for those who left."""
         self._admit()
         if self.empty():
             self.ring()  # a resident may have set timers for those who are gone

@@ -43,7 +43,6 @@ class KeyedQueue(IntakeQueue):
         self._by_size: dict[int, Group] = {}
         self._sizes = LazyHeap(self._by_size.__contains__)
         self._sequence = count()
-        self.put_last = self._put
 
     def select(self, group: Group) -> None:
         """Let all that is inherited work on the line of `group`."""

@@ -7,30 +7,52 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from .crowd import Crowd, persons
 from .doorbell import Doorbell
 from .lobby import SWEEP_AT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .request import Place
+
 __all__ = ("Order",)
+
+_PIECE = 64  # so many of a crowd become requests at a time, where not all have to
 
 
 class Order(Doorbell):
-    """Requests in the order of their arrival."""
+    """Requests in the order of their arrival: those in the line, then those in the crowd.
+
+    What other disciplines make of it has no crowd: their requests matter one by one.
+    """
 
     cost = 0.0  # of what waits, kept only when requests have costs
     _dead = 0  # how many tombstones there are
     in_order: ClassVar[bool] = True  # whether they go in the order of their arrival
     objective = math.inf  # within how many seconds those without a deadline are to be answered
+    crowd: Crowd = cast("Crowd", None)  # there is none where it is not made, and nobody may come to it
+    handed_out = False  # whether futures may know their requests
 
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
+        self.crowd = Crowd(self._loop.create_future())
         self._queue: deque[Any] = deque()
-        # Straight to C, as they are on every request's way; so the deque may be refilled, but never replaced.
-        self._put = self.put_last = self._queue.append  # type: ignore[method-assign, assignment]
         self._get = self._queue.popleft  # type: ignore[method-assign]
+
+    def _put(self, request: Any) -> None:
+        if self.crowd:
+            self._disperse()
+        self._queue.append(request)
+
+    def _disperse(self, count: float = math.inf) -> None:
+        """Make requests of the crowd, or of the next `count` in it."""
+        self._line_up_persons(*self.crowd.take(int(min(count, len(self.crowd)))))
+
+    def _line_up_persons(self, items: list[Any], futures: list[Any], arrivals: list[float]) -> None:
+        self.handed_out = True
+        self._queue.extend(persons(items, futures, arrivals, cast("Place", self)))
 
     def _take(self, limit: int) -> list[Any]:
         """Return those who go next, at most `limit`, tombstones included."""
@@ -40,11 +62,20 @@ class Order(Doorbell):
         self._queue.clear()
         return taken
 
+    def _line(self) -> Any:
+        """Return the line of those who have a request; where it is empty the next of the crowd come into it."""
+        while self.crowd and not self._queue:
+            self._disperse(_PIECE)
+        return self._queue
+
     def _peek(self) -> Any:
-        return self._queue[0] if self._queue else None
+        line = self._line()
+        return line[0] if line else None
 
     def _entries(self) -> Iterable[Any]:
         """All entries, tombstones included, in no matter which order."""
+        if self.crowd:
+            self._disperse()
         return self._queue
 
     def _sweep(self) -> None:
@@ -70,6 +101,8 @@ class Order(Doorbell):
 
     def oldest(self) -> float:
         """Return the arrival time of the request that has waited longest, `inf` if none waits."""
+        if self.crowd and not self._queue and (arrived := self.crowd.oldest()) is not None:
+            return arrived
         return math.inf if (request := self.eldest()) is None else request.arrived
 
     def head(self) -> Any:
@@ -86,6 +119,8 @@ class Order(Doorbell):
 
     def prune(self, enough: int) -> None:
         """Let those go who were cancelled in this very pass and not resumed yet, unless `enough` others are found first."""
+        if self.crowd and not self._queue and not self.crowd.is_thinned(enough):
+            return
         cancelled = []
         for request in self._entries():
             if request.place is None or request.future.done():

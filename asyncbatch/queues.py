@@ -86,6 +86,7 @@ class Priority(Fifo):
 
     ageing: float = 1.0
 
+    detailed: ClassVar[bool] = True
     queue_class: ClassVar[type[IntakeQueue]] = RankedQueue
 
     def __post_init__(self) -> None:

@@ -127,7 +127,7 @@ class RankedQueue(IntakeQueue):
 
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
         self._queue = self.new_line()
-        self._put = self.put_last = self._queue.append  # type: ignore[method-assign]
+        self._put = self._queue.append  # type: ignore[method-assign]
         self._get = self._queue.popleft  # type: ignore[method-assign]
 
     def new_line(self) -> Any:

@@ -7,7 +7,7 @@ those just answered brings them together again. In open loop nobody comes back a
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,14 +63,14 @@ class Returning:
             self._lingered = True
         return self._landed_at + self._window * (0.5 if admitted == self._admitted else 1.0)
 
-    def boarded(self, passengers: Iterable[Any], admitted: int) -> None:
-        """Learn from those who board."""
+    def boarded(self, arrivals: Iterable[float], admitted: int) -> None:
+        """Learn from when those who board arrived."""
         if self._lingered:
             self._lingered = False
             self._learn(admitted - self._admitted)
         elif self._boards:
             first, last = self._landed_at, self._landed_at + self._window
-            self._seen += sum([first <= each.arrived <= last for each in passengers])
+            self._seen += sum([first <= arrived <= last for arrived in arrivals])
             self._boards -= 1
             if not self._boards:
                 self._learn(self._seen)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from .request import Portion
 if TYPE_CHECKING:
     from .request import Passenger
 
-__all__ = ("checked", "deliver", "fail", "let_go", "own_copy")
+__all__ = ("answer", "any_failed", "checked", "deliver", "fail", "let_go", "own_copy")
 
 _OURS = __name__.rpartition(".")[0] + "."
 
@@ -41,31 +42,33 @@ def checked(outputs: Any, expected: int, name: str) -> Sequence[Any]:
     return outputs  # type: ignore[no-any-return]
 
 
-def deliver(
-    passengers: Sequence[Passenger], outputs: Sequence[Any], note: Callable[[], str], *, mixed: bool
-) -> tuple[int, int]:
-    """Hand out `outputs`, one for each item; return how many items succeeded and failed.
-
-    An exception among them fails its own item, with a `note`. Callers that have left are counted in neither. `mixed`
-    tells that portions of bulks may be among the passengers.
-    """
+def any_failed(outputs: Sequence[Any]) -> bool:
+    """Tell whether there is an exception among them."""
     failures = False
     for kind in set(map(type, outputs)):
         failures = failures or issubclass(kind, BaseException)
-    if failures or mixed:
-        return _deliver_by_hand(passengers, outputs, note, failures=failures)
+    return failures
+
+
+def answer(futures: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """Give each future its output; return how many were still waiting for it."""
     succeeded = len(outputs)
-    for request, output in zip(passengers, outputs, strict=True):
+    answers = map(type(futures[0]).set_result, futures, outputs)  # on every request's way, so it is left to C
+    while True:
         try:
-            request.future.set_result(output)
-        except asyncio.InvalidStateError:
+            deque(answers, maxlen=0)
+        except asyncio.InvalidStateError:  # cancelled in this very pass; the next one is next
             succeeded -= 1
-    return succeeded, 0
+        else:
+            return succeeded
 
 
-def _deliver_by_hand(
-    passengers: Sequence[Passenger], outputs: Sequence[Any], note: Callable[[], str], *, failures: bool
-) -> tuple[int, int]:
+def deliver(passengers: Sequence[Passenger], outputs: Sequence[Any], note: Callable[[], str]) -> tuple[int, int]:
+    """Hand out `outputs`, one for each item; return how many items succeeded and failed.
+
+    An exception among them fails its own item, with a `note`. Callers that have left are counted in neither.
+    """
+    failures = any_failed(outputs)
     succeeded = failed = start = 0
     for passenger in passengers:
         part = outputs[start : start + passenger.size]

@@ -1,16 +1,21 @@
 """What one request costs: the overhead of asyncbatch and its peers, with a function that does nothing.
 
-    python bench/overhead.py --quick                                about a minute, once the peers are installed
+    python bench/overhead.py                                        twenty minutes
+    python bench/overhead.py --quick                                one, with the releases that were installed before
     python bench/overhead.py --peers asyncbatch,aiodataloader       these only, beside the floor
 
 A batch pays off when the function gains more by it than each caller loses on the way into it and back. What the function
-gains is its own affair; this measures the way: the CPU time of a request with 1 to 4,096 callers and in bursts of up to
-100,000, the cost of a list, the memory of a request that waits, and what is done while nobody calls.
+gains is its own affair; this measures the way: the CPU time of a request with 1 to 100,000 callers and in bursts of as many,
+the cost of a list, the memory of a request that waits, and what is done while nobody calls; and the first of these for the
+nearest of the peers on each Python that is supported and found.
 
 Each figure comes from a process of its own (`one.py`), in an environment of the peer's own, with the newest release of the
 peer. In each round all peers take their turns in each case. What is compared are ratios to the floor, which is measured
 beside each of them, since on a shared machine microseconds differ from one second to the next; how far the floor's ratio to
-itself is from 1 tells how far to trust the others. To add a peer, copy a file in `peers/`.
+itself is from 1 tells how far to trust the others. With ten thousand callers and more it is a floor no longer: it keeps all
+of them in memory that is far from the core at once, where a library that answers 64 at a time meets them one by one.
+
+A peer that fails in a case is reported as failed there, with the reason. To add one, copy a file in `peers/`.
 """
 
 from __future__ import annotations
@@ -19,17 +24,18 @@ import argparse
 import json
 import platform
 import sys
-from collections import defaultdict
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from harness import chart, environments, report
-from harness.environments import BENCH, Environment, Failed
-from harness.plan import FLOOR, FULL, QUICK, Case, Plan
+from harness.environments import BENCH, ROOT, Environment, Failed
+from harness.plan import ELSEWHERE, FLOOR, FULL, QUICK, Case, Plan
 
 MAX_BATCH_SIZE = 64
 LIMIT = 120.0  # seconds for one measurement, which should take two
@@ -42,8 +48,8 @@ def main() -> None:
     plan = replace(QUICK if options.quick else FULL, **({"rounds": options.rounds} if options.rounds else {}))
     names = list(dict.fromkeys([FLOOR, *options.peers]))
     started = datetime.now(UTC)
-    present, missing = install(names)
-    measured = measure(plan, present)
+    present, missing = install(names, newest=not options.quick)
+    measured = measure(plan, plan.cases(), present)
     found = {
         "date": f"{started:%Y-%m-%d}",
         "settings": {"quick": options.quick, "max_batch_size": MAX_BATCH_SIZE, **asdict(plan)},
@@ -51,7 +57,9 @@ def main() -> None:
         "versions": {"python": platform.python_version(), **{name: each.versions for name, each in present.items()}},
         "peers": names,
         "missing": missing,
-        "cases": [report.summary(case, rounds) for case, rounds in measured.items()],
+        "cases": measured,
+        "pythons": [on(python, plan, names) for python in other_pythons()] if plan.few else [],
+        "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
     }
     write(found, options.json)
     print(report.tables(found))
@@ -60,7 +68,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     known = list(environments.peers())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer cases, two short rounds")
+    parser.add_argument("--quick", action="store_true", help="few cases, one short round")
     parser.add_argument("--rounds", type=int, help=f"{FULL.rounds} by default, {QUICK.rounds} with --quick")
     parser.add_argument("--peers", type=lambda names: names.split(","), default=known, help=f"of {','.join(known)}")
     parser.add_argument("--json", type=Path, default=BENCH / "results" / "overhead.json", metavar="FILE")
@@ -70,26 +78,52 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def install(names: list[str]) -> tuple[dict[str, Environment], dict[str, str]]:
+def other_pythons() -> list[str]:
+    """Return where the supported versions of Python are, those that are found, but for the one that this is."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    versions = [each.rpartition(" ")[2] for each in classifiers if each.startswith("Programming Language :: Python :: 3.")]
+    return list(environments.pythons(version for version in versions if version != own).values())
+
+
+def on(python: str, plan: Plan, names: list[str]) -> dict[str, Any]:
+    present, missing = install([name for name in names if name in ELSEWHERE], python)
+    return {
+        "python": environments.version(python),
+        "versions": {name: each.versions for name, each in present.items()},
+        "missing": missing,
+        "cases": measure(plan, plan.cases_elsewhere(), present),
+    }
+
+
+def install(
+    names: list[str], python: str = sys.executable, *, newest: bool = True
+) -> tuple[dict[str, Environment], dict[str, str]]:
     """Return the environments of the peers that could be installed, and why the others could not."""
     peers = environments.peers()
     say(f"installing {', '.join(names)}")
     needed = list(dict.fromkeys(peers[name] for name in names))
-    with ThreadPoolExecutor() as pool:
-        made = dict(zip(needed, pool.map(environments.prepare, needed), strict=True))
+    with ThreadPoolExecutor(2) as pool:
+        made = dict(zip(needed, pool.map(partial(environments.prepare, base=python, newest=newest), needed), strict=True))
     all_of = {name: made[peers[name]] for name in names}
     present = {name: each for name, each in all_of.items() if isinstance(each, Environment)}
     return present, {name: str(each) for name, each in all_of.items() if isinstance(each, Failed)}
 
 
-def measure(plan: Plan, present: dict[str, Environment]) -> dict[Case, Rounds]:
-    measured: dict[Case, Rounds] = defaultdict(list)
+def measure(plan: Plan, cases: Iterable[Case], present: dict[str, Environment]) -> list[dict[str, Any]]:
+    measured: dict[Case, Rounds] = {case: [] for case in cases}
     for number in range(plan.rounds):
-        for case in plan.cases():
+        for case, rounds in measured.items():
             if number < case.rounds:
                 say(f"round {number + 1} of {case.rounds}: {case.kind}, {case.loop}, N={case.size:,}")
-                measured[case].append({name: one(name, each, case, plan) for name, each in turns(present, number)})
-    return measured
+                able = {name: each for name, each in present.items() if takes(name, case.kind)}
+                rounds.append({name: one(name, each, case, plan) for name, each in turns(able, number)})
+    return [report.summary(case, rounds) for case, rounds in measured.items()]
+
+
+def takes(name: str, kind: str) -> bool:
+    kinds = environments.kinds(name)
+    return kind in kinds if kinds else kind != "replica"
 
 
 def turns(present: dict[str, Environment], number: int) -> Iterator[tuple[str, Environment]]:

@@ -20,7 +20,7 @@ ROOMS = """
     errors parameters function
     request shared deadlines
     metrics metrics.statistics metrics.events
-    scatter flight
+    crowd scatter flight
     doorbell lobby order discipline intake ranked queues
     policies batchtime objectives returning departures
     parts lobbies turns keyed keys lengths

@@ -42,6 +42,11 @@ async def closed(peer: Any, size: int, seconds: float, max_batch_size: int) -> V
     return await beside_floor(race, peer, size, seconds, max_batch_size)
 
 
+async def replica(peer: Any, size: int, seconds: float, max_batch_size: int) -> Values:
+    """The closed loop where all of it, callers and floor too, runs in a process that the peer's service has started."""
+    return await peer.closed(size, seconds, max_batch_size)
+
+
 async def burst(peer: Any, size: int, seconds: float, max_batch_size: int) -> Values:
     """`size` tasks made at once, each awaiting one item: the cost of a request when so many wait, its task included."""
     return await beside_floor(rush, peer, size, seconds, max_batch_size)
@@ -110,6 +115,7 @@ async def idle(peer: Any, size: int, seconds: float, max_batch_size: int) -> Val
 
 KINDS: dict[str, Callable[[Any, int, float, int], Coroutine[Any, Any, Values]]] = {
     "closed": closed,
+    "replica": replica,
     "burst": burst,
     "bulk": bulk,
     "memory": memory,

@@ -1,6 +1,6 @@
 """One virtual environment for each set of requirements: no peer's dependencies touch another's, or those of the bench.
 
-They are kept in the system's folder for temporary files, and brought up to the newest releases before each bench.
+They are kept in the system's folder for temporary files, and brought up to the newest releases before each full bench.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import ast
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 BENCH = Path(__file__).resolve().parents[1]
 ROOT = BENCH.parent
 HOME = Path(tempfile.gettempdir()) / f"asyncbatch-bench-{os.getuid() if hasattr(os, 'getuid') else 0}"
+DONE = "installed"  # a file in the folder, so that one that was interrupted is made again
 UVLOOP = "uvloop; sys_platform != 'win32'"
 VERSIONS = "import json; from importlib.metadata import *; print(json.dumps({d.name: d.version for d in distributions()}))"
 # What a user's shell sets for Python, such as its development mode, is not to be measured.
@@ -41,33 +44,70 @@ class Environment:
 
 def peers() -> dict[str, tuple[str, ...]]:
     """Return all peers, with what they require."""
-    return {file.stem: _requirements(file) for file in sorted(BENCH.glob("peers/[!_]*.py"))}
+    return {file.stem: _literal(file, "REQUIREMENTS") for file in sorted(BENCH.glob("peers/[!_]*.py"))}
 
 
-def prepare(requirements: tuple[str, ...]) -> Environment | Failed:
-    """Make the environment, or bring it up to date."""
-    key = hashlib.sha256(repr((sys.version, sys.executable, ROOT, requirements)).encode()).hexdigest()[:12]
+def kinds(peer: str) -> tuple[str, ...]:
+    """Return the only kinds of cases that the peer is for; none if it does not say."""
+    return _literal(BENCH / "peers" / f"{peer}.py", "KINDS", ())
+
+
+def pythons(versions: Iterable[str]) -> dict[str, str]:
+    """Return where each version of Python is, such as 3.12, as far as it is found: on the path, or in pyenv's folder."""
+    return {version: found for version in versions if (found := _python(version))}
+
+
+def version(python: str) -> str:
+    return _run(python, "-V").split()[1]
+
+
+def prepare(requirements: tuple[str, ...], base: str = sys.executable, *, newest: bool = True) -> Environment | Failed:
+    """Make the environment with the Python `base`, or bring it up to date, or if `newest` is false take it as it is.
+
+    What is in this repository is installed anew in any case.
+    """
+    key = hashlib.sha256(repr((_run(base, "-VV"), base, ROOT, requirements)).encode()).hexdigest()[:12]
     folder = HOME / key
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    install = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     try:
         HOME.mkdir(mode=0o700, exist_ok=True)
-        if not python.exists():
-            _run(sys.executable, "-m", "venv", "--clear", folder)
-        _run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", *requirements, UVLOOP)
+        if not (folder / DONE).exists():
+            _run(base, "-m", "venv", "--clear", folder)
+        if newest or not (folder / DONE).exists():
+            _run(*install, "--upgrade", *requirements, UVLOOP)
+        elif "." in requirements:
+            _run(*install, ".")
+        (folder / DONE).touch()
         versions = json.loads(_run(python, "-c", VERSIONS))
     except Failed as error:
         return error
     return Environment(python, {name: version for name, version in versions.items() if name not in ("pip", "setuptools")})
 
 
-def _requirements(file: Path) -> tuple[str, ...]:
+def _literal(file: Path, name: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
     # Read, not imported: this process has none of the peers' libraries.
     for statement in ast.parse(file.read_text()).body:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            if any(isinstance(target, ast.Name) and target.id == "REQUIREMENTS" for target in targets):
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
                 return tuple(ast.literal_eval(statement.value))
-    raise ValueError(f"{file.name} has no REQUIREMENTS; write `REQUIREMENTS = ['name-of-the-library']`")
+    if default is None:
+        raise ValueError(f"{file.name} has no {name}; write `{name} = ['name-of-the-library']`")
+    return default
+
+
+def _python(version: str) -> str | None:
+    # As nox finds them, and by hand where pyenv's shims tell that a version is there and then do not run it.
+    on_path = shutil.which(f"python{version}")
+    by_pyenv = sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin/python"))
+    for python in [on_path, *map(str, by_pyenv)]:
+        try:
+            if python and f"Python {version}." in _run(python, "-VV"):
+                return python
+        except Failed:
+            continue
+    return None
 
 
 def _run(*command: object, timeout: float | None = None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 FLOOR = "floor"  # the peer that all are compared to
 LOOPS = ("asyncio",) if sys.platform == "win32" else ("uvloop", "asyncio")
 FAST = LOOPS[0]
+ELSEWHERE = (FLOOR, "asyncbatch", "aiodataloader")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Case:
 class Plan:
     """So many `rounds` over all cases, and in each case over all peers: what disturbs one disturbs those it is compared to.
 
-    Each peer is measured for about `seconds` in each case and round; `callers` on the `loops`, `tasks` on the fast one.
+    Each peer is measured for about `seconds` in each case and round; `callers` on the `loops`, `tasks` and `many` of either
+    on the fast one, and `few` callers on each other Python that is found, with the peers in `ELSEWHERE`.
     """
 
     seconds: float
@@ -31,31 +33,41 @@ class Plan:
     loops: tuple[str, ...]
     idle_loops: tuple[str, ...]
     callers: tuple[int, ...] = (1, 64, 1024, 4096)
-    tasks: tuple[int, ...] = (64, 1000, 10_000, 20_000, 100_000)
+    tasks: tuple[int, ...] = (1000, 20_000)
+    many: tuple[int, ...] = (100_000,)
     items: int = 100_000
     waiting: int = 20_000
+    replica: tuple[int, ...] = (1024,)
+    few: tuple[int, ...] = (64, 1024)
 
     def cases(self) -> Iterator[Case]:
+        steady = (self.rounds + 1) // 2  # for what differs less from one run to the next, or takes long
         for loop in self.loops:
-            for size in self.callers:
-                yield Case("closed", loop, size, self.rounds)
-        for size in self.tasks:
-            yield Case("burst", FAST, size, self.rounds)
-        steady = (self.rounds + 1) // 2  # what follows differs less from one run to the next, or takes long
+            yield from (Case("closed", loop, size, self.rounds) for size in self.callers)
+        yield from (Case("closed", FAST, size, steady) for size in self.many)
+        yield from (Case("burst", FAST, size, self.rounds) for size in self.tasks)
+        yield from (Case("burst", FAST, size, steady) for size in self.many)
         yield Case("bulk", FAST, self.items, steady)
-        for loop in self.idle_loops:
-            yield Case("idle", loop, 64, steady)
+        yield from (Case("idle", loop, 64, steady) for loop in self.idle_loops)
         yield Case("memory", "asyncio", self.waiting, steady)
+        yield from (Case("replica", "asyncio", size, steady) for size in self.replica)
+
+    def cases_elsewhere(self) -> Iterator[Case]:
+        for loop in self.loops:
+            yield from (Case("closed", loop, size, self.rounds) for size in self.few)
 
 
-FULL = Plan(seconds=0.4, rounds=5, loops=LOOPS, idle_loops=LOOPS)
+FULL = Plan(seconds=0.25, rounds=3, loops=LOOPS, idle_loops=LOOPS)
 QUICK = Plan(
-    seconds=0.08,
-    rounds=2,
+    seconds=0.06,
+    rounds=1,
     loops=LOOPS[:1],
-    idle_loops=("asyncio",),
-    callers=(1, 64, 1024),
-    tasks=(20_000,),
-    items=20_000,
+    idle_loops=(),
+    callers=(64, 1024),
+    tasks=(5000,),
+    many=(),
+    items=5000,
     waiting=5000,
+    replica=(),
+    few=(),
 )

@@ -17,6 +17,7 @@ RATIO = "and its ratio to\nthe floor beside it, median of all rounds; below, the
 TITLES = {
     "closed": f"N callers in a closed loop, each awaiting one item after another: CPU us a request, {RATIO}",
     "burst": f"N tasks at once, each awaiting one item, so that N wait: CPU us a request and its task, {RATIO}",
+    "replica": f"N callers in a closed loop inside a replica of the service: CPU us a request, {RATIO}",
     "bulk": "one list of N items, by the peer's own way for lists or else asyncio.gather: CPU us an item",
     "memory": "N callers waiting: bytes a request, its future included, its item and its caller's task not",
     "idle": "a second without calls, after N callers: CPU ms, passes of the loop, timers",
@@ -57,46 +58,46 @@ def spread(values: Iterable[float | None]) -> Json | None:
     return {"median": median(rounds), "min": min(rounds), "max": max(rounds), "rounds": rounds}
 
 
-# Tables: a case is a row, or two; a peer is a column.
+# Tables: a peer is a row, or two; a case is a column.
 
 Cell: TypeAlias = Callable[[Json], tuple[str, ...]]
 
 
 def tables(report: Json) -> str:
-    peers = sorted(report["peers"], key=lambda peer: (not peer.endswith(FLOOR), peer))
-    kinds = dict.fromkeys(case["kind"] for case in report["cases"])
-    blocks = [_table(kind, [case for case in report["cases"] if case["kind"] == kind], peers) for kind in kinds]
-    first = [case for case in report["cases"] if case["kind"] == "closed" and case["n"] == 1]
-    if first:
-        blocks.insert(1, _grid("one caller alone: wall us a request", first, peers, _wall))
+    blocks = _tables(report["cases"], "")
+    for other in report["pythons"]:
+        blocks += _tables(other["cases"], f"CPython {other['python']}: ")
     return "\n\n".join([*blocks, *_troubles(report)])
 
 
-def _table(kind: str, cases: list[Json], peers: list[str]) -> str:
-    return _grid(TITLES[kind], cases, peers, {"bulk": _item, "memory": _memory, "idle": _idle}.get(kind, _cost))
+def _tables(cases: list[Json], before: str) -> list[str]:
+    blocks = []
+    for kind in dict.fromkeys(case["kind"] for case in cases):
+        cell = {"bulk": _item, "memory": _memory, "idle": _idle}.get(kind, _cost)
+        blocks.append(_grid(before + TITLES[kind], [case for case in cases if case["kind"] == kind], cell))
+    alone = [case for case in cases if case["kind"] == "closed" and case["n"] == 1]
+    if alone:
+        blocks.insert(1, _grid(f"{before}one caller alone: wall us a request", alone, _wall))
+    return blocks
 
 
-def _grid(title: str, cases: list[Json], peers: list[str], cell: Cell) -> str:
-    rows = [["", *(peer.rpartition("_")[0] for peer in peers)], ["", *(peer.rpartition("_")[2] for peer in peers)]]
-    for case in cases:
-        cells = [_lines(case["peers"].get(peer), cell) for peer in peers]
+def _grid(title: str, cases: list[Json], cell: Cell) -> str:
+    peers = sorted({peer for case in cases for peer in case["peers"]}, key=lambda peer: (not peer.endswith(FLOOR), peer))
+    rows = [["", *(case["loop"] for case in cases)], ["", *(f"N={case['n']:,}" for case in cases)]]
+    for peer in peers:
+        cells = [("failed",) if "failed" in (values := case["peers"][peer]) else cell(values) for case in cases]
         height = max(map(len, cells))
-        heads = [f"{case['loop']} N={case['n']:,}", *[""] * (height - 1)]
+        heads = [peer, *[""] * (height - 1)]
         rows += [[heads[i], *(lines[i] if i < len(lines) else "" for lines in cells)] for i in range(height)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("   ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows)
     return "\n".join([title, *lines])
 
 
-def _lines(values: Json | None, cell: Cell) -> tuple[str, ...]:
-    if values is None:
-        return ("missing",)
-    return ("failed",) if "failed" in values else cell(values)
-
-
 def _cost(values: Json) -> tuple[str, ...]:
     cost, ratio = f"{values['cpu_us']['median']:.3g}", values["ratio"]
-    return f"{cost} x{ratio['median']:.3g}", f"{ratio['min']:.3g}-{ratio['max']:.3g}"
+    extremes = (f"{ratio['min']:.3g}-{ratio['max']:.3g}",) if len(ratio["rounds"]) > 1 else ()
+    return f"{cost} x{ratio['median']:.3g}", *extremes
 
 
 def _wall(values: Json) -> tuple[str, ...]:
@@ -119,9 +120,14 @@ def _idle(values: Json) -> tuple[str, ...]:
 
 
 def _troubles(report: Json) -> list[str]:
-    lines = [f"{peer} is missing: {reason}" for peer, reason in report["missing"].items()]
-    for case in report["cases"]:
-        for peer, values in case["peers"].items():
-            if "failed" in values:
-                lines.append(f"{peer} failed in {case['kind']} {case['loop']} N={case['n']:,}: {values['failed']}")
+    lines = []
+    for part in [report, *report["pythons"]]:
+        where = f" on CPython {part['python']}" if "python" in part else ""
+        lines += [f"{peer} is missing{where}: {reason}" for peer, reason in part["missing"].items()]
+        for case in part["cases"]:
+            for peer, values in case["peers"].items():
+                if "failed" in values:
+                    lines.append(
+                        f"{peer} failed{where} in {case['kind']} {case['loop']} N={case['n']:,}: {values['failed']}"
+                    )
     return ["\n".join(lines)] if lines else []

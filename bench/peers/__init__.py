@@ -3,5 +3,9 @@
 A peer has `REQUIREMENTS`, a literal list of what pip is to install for it, and an async context manager
 `open(function, max_batch_size)`. That yields `call`, where `await call(item)` is what `async def function(items)`, called
 with a list of at most so many items, gave for this one. If the library also takes lists, `open_map` yields the `call` for a
-list; without it a list is measured through `asyncio.gather`. Configure the library as its own documentation advises.
+list; without it a list is measured through `asyncio.gather`. If it runs a plain function in a thread, give it
+`blocking(function)`. Configure the library as its own documentation advises.
+
+A peer that fails in a case, by an error, a wrong answer or none within two minutes, is reported as failed there. One that is
+for some kinds of cases only has them in `KINDS`, a literal list; the kinds are those of `harness/cases.py`.
 """

@@ -1,0 +1,93 @@
+"""The crowd: plain requests that came one after the other, side by side in one list instead of an object each.
+
+That is what most requests are, and an object for each would be a third of what they cost. A caller knows its ticket, which
+is the number of those admitted when it came; where it stands follows from that, as long as nobody else comes in behind a
+crowd: before that, and wherever one of them matters by itself, requests are made of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .request import GONE, Request
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+
+    from .request import Place
+
+__all__ = ("Crowd", "part_of", "persons")
+
+
+class Crowd(list[Any]):
+    """The item, the future and the arrival of one, then those of the next; true as long as there is anybody.
+
+    What stands before `at` was taken; `dead` of the others left early, and have `GONE` as their future.
+    """
+
+    __slots__ = ("_done", "at", "dead")
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        super().__init__()
+        self._done = type(future).done
+        self.at = self.dead = 0
+
+    def waiting(self) -> int:
+        return (len(self) - self.at) // 3
+
+    def oldest(self) -> float | None:
+        """Return when the first of them came, None if that one left."""
+        arrived: float = self[self.at + 2]
+        return None if self[self.at + 1].done() else arrived
+
+    def is_thinned(self, count: int) -> bool:
+        """Tell whether anybody left of the next `count`, be it in this very pass."""
+        return self.dead > 0 or self.any_done(self[self.at + 1 : self.at + 3 * count : 3])
+
+    def any_done(self, futures: Iterable[asyncio.Future[Any]]) -> bool:
+        return any(map(self._done, futures))
+
+    def take(self, count: int) -> tuple[list[Any], list[Any], list[float]]:
+        """Take out the items, the futures and the arrivals of the next `count`, or of all."""
+        at = self.at
+        end = min(at + 3 * count, len(self))
+        taken = self[at:end:3], self[at + 1 : end : 3], self[at + 2 : end : 3]
+        if end == len(self):
+            self.clear()
+            self.at = self.dead = 0
+            return taken
+        if end > len(self) // 2:  # so each is moved once at most, on average
+            del self[:end]
+            self.at = 0
+        else:
+            self[at:end] = [None] * (end - at)
+            self.at = end
+        if self.dead:
+            self.dead -= sum(future is GONE for future in taken[1])
+        return taken
+
+    def lose(self, behind: int) -> bool:
+        """Let go of the one that has `behind` others behind it; tell whether it was still here."""
+        index = len(self) - 3 * (behind + 1)
+        if index < self.at:
+            return False
+        self[index], self[index + 1] = None, GONE
+        self.dead += 1
+        return True
+
+
+def persons(items: Iterable[Any], futures: Iterable[Any], arrivals: Iterable[float], place: Place) -> list[Request]:
+    """Return a request for each of those who did not leave; from now on its future knows it, see `part_of`."""
+    requests = []
+    for item, future, arrived in zip(items, futures, arrivals, strict=True):
+        if future is not GONE:
+            request = future.request = Request()
+            request.item, request.future, request.arrived, request.place = item, future, arrived, place
+            requests.append(request)
+    return requests
+
+
+def part_of(future: Any) -> Request | None:
+    """Return the request that was made of one of a crowd, if there was one."""
+    return getattr(future, "request", None)

@@ -1,0 +1,335 @@
+"""Plain requests have no objects of their own, until one of them matters: nobody can tell but by what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import random
+import sys
+import weakref
+
+import pytest
+from callers import busy, conserved, harried, kinds, outcome, passes, running, until
+
+from asyncbatch import Batcher, Closed, DeadlineExceeded, Fifo, LatencyObjective, QueueFull
+from asyncbatch.crowd import Crowd, part_of, persons
+from asyncbatch.request import GONE, Request
+from asyncbatch.testing import RecordingFunction
+
+
+def crowd_of(batcher):
+    return batcher._house.queue.crowd
+
+
+def line_of(batcher):
+    return batcher._house.queue._queue
+
+
+async def coming(batcher, items):
+    """Let each of `items` be called for, and come in."""
+    tasks = [asyncio.create_task(outcome(batcher(item))) for item in items]
+    await passes()
+    return tasks
+
+
+# The list itself.
+
+
+async def crowd(size):
+    loop = asyncio.get_running_loop()
+    futures = [loop.create_future() for _ in range(size)]
+    crowd = Crowd(futures[0])
+    for number, future in enumerate(futures):
+        crowd += (number, future, float(number))
+    return crowd, futures
+
+
+async def test_those_who_came_first_are_taken_first():
+    line, futures = await crowd(10)
+    assert line.waiting() == 10
+    assert line.take(4) == ([0, 1, 2, 3], futures[:4], [0.0, 1.0, 2.0, 3.0])
+    assert (line.waiting(), line.oldest()) == (6, 4.0)
+    assert line.take(100) == ([4, 5, 6, 7, 8, 9], futures[4:], [4.0, 5.0, 6.0, 7.0, 8.0, 9.0])
+    assert not line
+
+
+async def test_what_was_taken_is_let_go_and_its_room_used_again():
+    line, _ = await crowd(1000)
+    for _ in range(400):
+        items, _, _ = line.take(2)
+        held = items[0]
+        assert held not in line[::3]
+        assert len(line) <= 3 * 2 * line.waiting()
+    assert line.waiting() == 200
+
+
+async def test_who_is_taken_can_not_leave_and_who_left_counts_once():
+    line, futures = await crowd(10)
+    line.take(3)
+    assert not line.lose(9)
+    assert not line.lose(7)
+    assert line.lose(6)  # the first who still waits
+    assert line.lose(0)  # the last of all
+    assert line.dead == 2
+    assert (line[line.at], line[line.at + 1]) == (None, GONE)
+    assert line.oldest() is None
+    assert line.is_thinned(1)
+    assert [item for item, future in zip(*line.take(2)[:2], strict=True) if future is not GONE] == [4]
+    assert line.dead == 1
+    assert not line.lose(10**6)
+    assert futures[3] not in line
+
+
+async def test_one_who_is_cancelled_in_this_very_pass_is_seen():
+    line, futures = await crowd(10)
+    assert not line.is_thinned(10)
+    futures[4].cancel()
+    assert not line.is_thinned(4)
+    assert line.is_thinned(5)
+
+
+async def test_requests_are_made_of_those_who_did_not_leave():
+    loop = asyncio.get_running_loop()
+    first, third = loop.create_future(), loop.create_future()
+    made = persons("abc", (first, GONE, third), (1.0, 2.0, 3.0), None)
+    assert [(each.item, each.future, each.arrived) for each in made] == [("a", first, 1.0), ("c", third, 3.0)]
+    assert part_of(first) is made[0]
+    assert part_of(loop.create_future()) is None
+
+
+# In a batcher.
+
+
+async def test_a_plain_request_waits_without_an_object_of_its_own():
+    async with busy() as (batcher, function):
+        tasks = await coming(batcher, range(20))
+        assert crowd_of(batcher).waiting() == 20
+        assert not line_of(batcher)
+        batcher.release()
+        assert [await task for task in tasks] == [*range(20)]
+        assert function.batches == [[*range(20)]]
+        assert not crowd_of(batcher)
+
+
+@pytest.mark.parametrize("most", [1, 3, 7, 64])
+async def test_all_kinds_of_callers_go_in_the_order_of_their_arrival(most):
+    async with busy(max_batch_size=most) as (batcher, function):
+        came = iter(range(1000))
+        tasks = []
+        for _ in range(8):
+            tasks += await coming(batcher, [next(came), next(came), next(came)])
+            tasks.append(asyncio.ensure_future(outcome(batcher.submit(next(came)))))
+            tasks += await coming(batcher, [next(came)])
+            tasks.append(asyncio.create_task(batcher.map([next(came) for _ in range(4)])))
+            await passes()
+            tasks += await coming(batcher, [next(came), next(came)])
+            tasks.append(asyncio.create_task(batcher(next(came), timeout=1000)))
+            await passes()
+        assert batcher.statistics().queued == 8 * 12
+        batcher.release()
+        await asyncio.gather(*tasks)
+        assert function.items == [*range(8 * 12)]
+        assert conserved(batcher)
+
+
+async def test_who_leaves_the_crowd_makes_room_at_once():
+    async with busy(queue=Fifo(maxsize=4)) as (batcher, function):
+        tasks = [asyncio.create_task(batcher(item)) for item in "abcd"]
+        await passes()
+        waits = await coming(batcher, "ef")
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (4, 2)
+        tasks[1].cancel()
+        await passes()
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (4, 1)
+        assert conserved(batcher)
+        batcher.release()
+        assert [await task for task in waits] == ["e", "f"]
+        assert function.items == ["a", "c", "d", "e", "f"]
+        assert batcher.statistics().cancelled == 1
+
+
+@pytest.mark.parametrize("places", [[0], [5], [0, 1, 2], [2, 5, 9], [9], [*range(10)]])
+@pytest.mark.parametrize("resumed", [True, False])
+async def test_nobody_is_run_who_left_before_the_batch(places, resumed):
+    async with busy(max_batch_size=4) as (batcher, function):
+        tasks = [asyncio.create_task(batcher(item)) for item in range(10)]
+        await passes()
+        for place in places:
+            tasks[place].cancel()
+        if resumed:
+            await passes()
+            assert batcher.statistics().queued == 10 - len(places)
+        batcher.release()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        stay = [each for each in range(10) if each not in places]
+        assert kinds(results) == [asyncio.CancelledError if each in places else each for each in range(10)]
+        assert function.items == stay
+        assert batcher.statistics().cancelled == len(places)
+        assert conserved(batcher)
+
+
+@pytest.mark.parametrize("leave", [1, 3, 8])
+async def test_who_leaves_in_flight_is_counted_and_the_last_one_stops_the_work(leave):
+    gate = asyncio.Event()
+    function = RecordingFunction(script=[gate])
+    async with running(function) as batcher:
+        tasks = [asyncio.create_task(batcher(item)) for item in range(8)]
+        await until(lambda: function.running)
+        assert not next(iter(batcher._flights)).passengers
+        for task in tasks[:leave]:
+            task.cancel()
+        await passes()
+        assert batcher.statistics().in_flight == 8 - leave
+        assert batcher.statistics().cancelled == leave
+        assert conserved(batcher)
+        if leave == 8:
+            await until(lambda: function.cancelled == 1)
+        else:
+            gate.set()
+            assert [await task for task in tasks[leave:]] == [*range(leave, 8)]
+        assert kinds(await asyncio.gather(*tasks[:leave], return_exceptions=True)) == [asyncio.CancelledError] * leave
+        assert conserved(batcher)
+
+
+async def test_in_a_stuck_queue_those_who_left_take_no_room_for_ever():
+    async with busy(queue=Fifo(maxsize=math.inf)) as (batcher, _):
+        stay = await coming(batcher, range(10))
+        for _ in range(50):
+            tasks = [asyncio.create_task(batcher(item)) for item in range(20)]
+            await passes()
+            for task in tasks:
+                task.cancel()
+            await passes()
+            assert batcher.statistics().queued == 10
+            assert len(line_of(batcher)) + crowd_of(batcher).waiting() < 200
+        batcher.release()
+        assert [await task for task in stay] == [*range(10)]
+
+
+@pytest.mark.virtual
+async def test_the_oldest_who_still_waits_counts_for_the_time_to_leave():
+    function = RecordingFunction()
+    async with running(function, max_wait=1.0) as batcher:
+        first = asyncio.create_task(batcher("first"))
+        await asyncio.sleep(0.4)
+        second = asyncio.create_task(batcher("second"))
+        await passes()
+        first.cancel()
+        assert await second == "second"
+        assert function.times == [pytest.approx(1.4)]
+
+
+@pytest.mark.virtual
+async def test_a_batch_is_not_full_of_those_who_left_in_this_very_pass():
+    function = RecordingFunction()
+    async with running(function, max_batch_size=4, max_wait=1.0) as batcher:
+        tasks = [asyncio.create_task(batcher(item)) for item in range(3)]
+        await asyncio.sleep(0.5)
+        tasks[1].cancel()
+        last = asyncio.create_task(batcher(3))
+        assert await last == 3
+        assert function.batches == [[0, 2, 3]]
+        assert function.times == [pytest.approx(1.0)]
+
+
+async def test_each_of_a_crew_gets_an_error_of_its_own():
+    function = RecordingFunction(
+        script=[ValueError("all of it"), lambda items: [KeyError(each) if each % 2 else each for each in items]]
+    )
+    async with running(function) as batcher:
+        errors = await asyncio.gather(*(outcome(batcher(each)) for each in range(4)))
+        assert kinds(errors) == [ValueError] * 4
+        assert len(set(map(id, errors))) == 4
+        assert kinds(await asyncio.gather(*(outcome(batcher(each)) for each in range(4)))) == [0, KeyError, 2, KeyError]
+        assert (batcher.statistics().succeeded, batcher.statistics().failed) == (2, 6)
+        assert conserved(batcher)
+
+
+async def test_those_who_wait_and_those_who_fly_are_told_when_the_batcher_closes():
+    function = RecordingFunction(script=[asyncio.Event()])
+    async with Batcher(function, max_batch_size=4) as batcher:
+        tasks = [asyncio.create_task(outcome(batcher(item))) for item in range(10)]
+        await until(lambda: function.running)
+        await batcher.aclose(drain=False, timeout=0)
+        assert kinds([await task for task in tasks]) == [Closed] * 10
+        assert batcher.statistics().closed == 10
+        assert conserved(batcher)
+
+
+async def test_the_one_that_waited_longest_is_evicted():
+    async with busy(queue=Fifo(maxsize=3, when_full="evict")) as (batcher, function):
+        tasks = await coming(batcher, "abcde")
+        batcher.release()
+        assert kinds([await task for task in tasks]) == [QueueFull, QueueFull, "c", "d", "e"]
+        assert function.items == ["c", "d", "e"]
+
+
+@pytest.mark.virtual
+async def test_under_an_objective_those_who_would_be_late_are_told():
+    async def function(items):
+        await asyncio.sleep(0.5)
+        return items
+
+    async with running(function, policy=LatencyObjective(1.2), max_batch_size=1) as batcher:
+        await batcher(0)
+        tasks = await coming(batcher, range(5))
+        assert kinds([await task for task in tasks]) == [0, 1, *[DeadlineExceeded] * 3]
+        assert conserved(batcher)
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "options", [{}, {"max_wait": 0.1}, {"queue": Fifo(maxsize=6)}, {"policy": LatencyObjective(0.5)}], ids=str
+)
+async def test_whatever_comes_and_goes_each_item_has_one_outcome(seed, options):
+    rng = random.Random(seed)
+    function = RecordingFunction(seconds=0.03)
+    async with running(function, max_batch_size=5, **options) as batcher:
+
+        async def call(n):
+            await asyncio.sleep(rng.random() * 15)
+            first = n * 100
+            if n % 11 == 0:
+                return await batcher.map(range(first, first + rng.randrange(12)))
+            if n % 7 == 0:
+                return await batcher.submit(first)
+            calls = [batcher(first + each, timeout=rng.choice([math.inf] * 5 + [0.05])) for each in range(rng.randrange(9))]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        await harried(batcher, function, call, rng)
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (0, 0)
+        assert not crowd_of(batcher)
+
+
+async def test_nothing_of_a_request_that_was_told_apart_is_kept():
+    class Item:
+        pass
+
+    async with busy() as (batcher, function):
+        items = [Item() for _ in range(4)]
+        held = [weakref.ref(item) for item in items]
+        tasks = [asyncio.create_task(batcher(item)) for item in items]
+        await passes()
+        del items
+        futures = crowd_of(batcher)[1::3]
+        tasks[2].cancel()  # leaves a gap
+        await passes()
+        batcher.submit(None).cancel()  # makes requests of the others
+        assert sum(part_of(future) is not None for future in futures) == 3
+        batcher.release()
+        await asyncio.wait(tasks)
+        gc.disable()
+        try:
+            del tasks, futures
+            function.batches.clear()
+            await passes()
+            assert [each() for each in held] == [None] * 4
+        finally:
+            gc.enable()
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="sizes are CPython's")
+def test_a_request_that_is_told_apart_is_small():
+    assert sys.getsizeof(Request()) <= 72
