@@ -32,9 +32,6 @@ def virtual() -> asyncio.AbstractEventLoop:
     return loop
 
 
-real = asyncio.new_event_loop
-
-
 @asynccontextmanager
 async def kept_awake() -> AsyncIterator[None]:
     """Never let a real loop sleep, as its timers would then be a millisecond late."""

@@ -49,8 +49,7 @@ def _over_traces(rows: list[Json]) -> Json:
 
 def beside(cell: Json, rows: list[Json], live: list[Json]) -> Json:
     """Set what a peer did in real time beside what it did on the virtual clock."""
-    live = [row for row in live if row["cell"] == cell["name"]]
-    both = {row["peer"]: (row, _of(row["peer"], live)) for row in rows}
+    both = {row["peer"]: (_of(row["peer"], rows), row) for row in live if row["cell"] == cell["name"]}
     figures = ("mean", "p99", "longest", "goodput", "batches")
     peers = {peer: {of: [mean([row.get(of)]) for row in two] for of in figures} for peer, two in both.items()}
     return {**where(cell), "peers": peers}
@@ -76,7 +75,7 @@ def _ahead(of: str, theirs: float | None, ours: float | None, objective: float) 
 
 
 def _of(peer: str, rows: list[Json]) -> Json:
-    return next((row for row in rows if row["peer"] == peer), {})
+    return next((row for row in rows if row["peer"] == peer), {"failed": "it did not run"})
 
 
 def _cell(row: Json) -> str:
@@ -95,17 +94,17 @@ Cell: TypeAlias = Callable[[Json, Json], str]
 
 
 def tables(found: Json) -> str:
-    blocks = [
-        _grid("fill: batches, and the longest latency in s", found["fill"], _point, _fill),
-        _grid("latency: mean and p99 in ms, and as ratios to the exact law", found["latency"], _point, _latency),
-    ]
-    for (scenario, traffic), some in groupby(found["goodput"], lambda point: (point["scenario"], point["traffic"])):
+    titles = (
+        ("fill", "batches, and the longest latency in s", _fill),
+        ("latency", "mean and p99 in ms, and as ratios to the exact law", _latency),
+        ("live", "on the virtual clock > in real time", _live),
+    )
+    blocks = [_grid(f"{part}: {title}", found[part], _point, cell) for part, title, cell in titles if found.get(part)]
+    for (scenario, traffic), some in groupby(found.get("goodput", []), lambda point: (point["scenario"], point["traffic"])):
         points = [*some]
         objective = f"{1000 * points[0]['objective']:g} ms"
         title = f"goodput, {scenario}, {traffic}: % answered within {objective}, and the p99 in ms if less than 1 % had no answer"
         blocks.append(_grid(title, points, _load, _goodput))
-    if found["live"]:
-        blocks.append(_grid("live: on the virtual clock > in real time", found["live"], _point, _live))
     return "\n\n".join([*blocks, "\n".join(_behind(found["behind"]))])
 
 
@@ -151,10 +150,13 @@ def _goodput(values: Json, point: Json) -> str:
 
 
 def _live(values: Json, point: Json) -> str:
-    means = " > ".join(map(_ms, values["mean"]))
     if "objective" in point:
-        return " > ".join(f"{100 * value:.1f}" for value in values["goodput"]) + f" %, {means} ms"
-    return " > ".join(f"{value:.0f}" for value in values["batches"]) + f" batches, {means} ms"
+        return f"{_both(values['goodput'], 100)} %, {_both(values['mean'], 1000)} ms"
+    return f"{_both(values['batches'])} batches, {_both(values['longest'])} s"
+
+
+def _both(values: list[float | None], unit: float = 1) -> str:
+    return " > ".join("-" if value is None else f"{unit * value:.4g}" for value in values)
 
 
 def _ms(value: float | None) -> str:
