@@ -4,7 +4,7 @@
 times at which callers come, what a batch of b takes, which is fixed + each * b, and what the peer is told: the size of a
 batch, for how long to wait for one to fill, within what time callers want to be answered. A peer takes each cell as it
 comes and, if its `open` can be told of them, with the wait or with the objective of the cell. Who gets no answer waits for
-ever, which JSON has no number for: it says null. Latencies are of those who came after what the cell leaves for learning.
+ever, which JSON has no number for: it says null. Latencies are of those who came after as many as the cell leaves for learning.
 """
 
 from __future__ import annotations

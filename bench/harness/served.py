@@ -72,8 +72,8 @@ class Served:
         self.latencies[item] = asyncio.get_running_loop().time() - since
 
     def _summary(self) -> Json:
-        learnt, objective = self._cell.get("learnt", 0.0), self._cell.get("objective", -math.inf)
-        later = [item for item, at in enumerate(self._arrivals) if at >= learnt]
+        objective = self._cell.get("objective", -math.inf)
+        later = range(self._cell.get("learnt", 0), len(self._arrivals))
         waited = sorted(self.latencies.get(item, math.inf) for item in later)
         answered = [latency for latency in waited if latency < math.inf]
         in_time = sum(latency <= objective + 1e-9 for latency in self.latencies.values())
