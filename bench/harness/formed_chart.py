@@ -20,14 +20,14 @@ def draw(found: Json, file: Path) -> None:
     points = found["goodput"]
     rows = list(dict.fromkeys(point["scenario"] for point in points))
     columns = list(dict.fromkeys(point["traffic"] for point in points))
-    size = (4.2 * len(columns), 3.2 * len(rows))
+    size = (4.4 * len(columns), 3.2 * len(rows))
     figure, panels = plt.subplots(len(rows), len(columns), figsize=size, sharey=True, squeeze=False)
     for row, scenario in enumerate(rows):
         for column, traffic in enumerate(columns):
             _panel(panels[row][column], [p for p in points if (p["scenario"], p["traffic"]) == (scenario, traffic)])
         panels[row][0].set_ylabel("% answered in time")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.tight_layout(rect=(0, 0, 0.84, 1))
+    figure.tight_layout(rect=(0, 0, 0.82, 1))
     figure.legend(handles, labels, loc="center right", fontsize="small", frameon=False)
     figure.savefig(file, dpi=100)
 
