@@ -99,6 +99,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def in_time(session: nox.Session) -> None:
+    """Measure how each peer forms batches, beside what is exactly optimal; the peers are installed as for `bench`."""
+    session.install(".", *group("bench"))
+    session.run("python", "bench/in_time.py", *session.posargs)
+
+
+@nox.session
 def growth(session: nox.Session) -> None:
     """Measure whether a request costs the same among ever more others."""
     session.install(".")

@@ -90,8 +90,9 @@ def clairvoyant(arrivals, seconds, most, objective):
     arrivals = np.asarray(arrivals)
     total = len(arrivals)
     deadlines = arrivals + objective
-    taus = [seconds(size) for size in range(1, most + 1)]
-    able = [_next_able(arrivals, deadlines, size, tau) for size, tau in enumerate(taus, 1)]
+    sizes = np.arange(1, most + 1)[:, None]
+    taus = np.array([[seconds(size)] for size in range(1, most + 1)])
+    able = np.stack([_next_able(arrivals, deadlines, size, tau) for size, tau in enumerate(taus[:, 0].tolist(), 1)])
     frontier = [None] * (total + 1)  # for each who is next: arrays of how many were given up, and when the slot is free
     frontier[0] = {0: 0.0}
     best = total
@@ -101,18 +102,17 @@ def clairvoyant(arrivals, seconds, most, objective):
             continue
         lost, free = _undominated(states)
         best = min(best, int(lost[0]) + total - place)
-        for size, tau in enumerate(taus, 1):
-            first = np.maximum(np.searchsorted(deadlines, free + tau - 1e-9), place)
-            first = able[size - 1][np.minimum(first, total)]
-            good = first + size <= total
-            begins, given = first[good], lost[good] + first[good] - place
-            ends = np.maximum(free[good], arrivals[np.minimum(begins + size - 1, total - 1)]) + tau
-            for at, gone, end in zip((begins + size).tolist(), given.tolist(), ends.tolist(), strict=True):
-                reached = frontier[at]
-                if reached is None:
-                    frontier[at] = {gone: end}
-                elif end < reached.get(gone, math.inf):
-                    reached[gone] = end
+        first = np.maximum(np.searchsorted(deadlines, free + taus - 1e-9), place)  # a row is a size, a column a state
+        begins = able[sizes - 1, first]
+        after, given = begins + sizes, lost + begins - place
+        ends = np.maximum(free, arrivals[np.minimum(after, total) - 1]) + taus
+        good = after <= total
+        for at, gone, end in zip(after[good].tolist(), given[good].tolist(), ends[good].tolist(), strict=True):
+            reached = frontier[at]
+            if reached is None:
+                frontier[at] = {gone: end}
+            elif end < reached.get(gone, math.inf):
+                reached[gone] = end
     if frontier[total]:
         best = min(best, min(frontier[total]))
     return 1 - best / total

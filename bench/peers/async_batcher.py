@@ -12,11 +12,11 @@ REQUIREMENTS = ["async-batcher"]
 
 
 @asynccontextmanager
-async def open(function: Function, max_batch_size: int) -> AsyncIterator[Call]:
+async def open(function: Function, max_batch_size: int, max_wait: float = 0.002) -> AsyncIterator[Call]:
     class Batcher(AsyncBatcher[Any, Any]):
         async def process_batch(self, batch: list[Any]) -> list[Any]:
             return await function(batch)
 
-    batcher = Batcher(max_batch_size=max_batch_size, max_queue_time=0.002)
+    batcher = Batcher(max_batch_size=max_batch_size, max_queue_time=max_wait)
     yield batcher.process
     await batcher.stop(force=True)  # without force it sleeps out its poll of a second

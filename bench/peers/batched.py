@@ -11,8 +11,8 @@ REQUIREMENTS = ["batched"]
 
 
 @asynccontextmanager
-async def open(function: Function, max_batch_size: int) -> AsyncIterator[Call]:
-    yield aio.dynamically(function, batch_size=max_batch_size, timeout_ms=2.0)
+async def open(function: Function, max_batch_size: int, max_wait: float = 0.002) -> AsyncIterator[Call]:
+    yield aio.dynamically(function, batch_size=max_batch_size, timeout_ms=1000 * max_wait)
 
 
 open_map = open  # the same callable takes an item or a list

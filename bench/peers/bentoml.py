@@ -21,9 +21,9 @@ def overloaded() -> NoReturn:
 
 
 @asynccontextmanager
-async def open(function: Function, max_batch_size: int, max_latency_ms: int = 60_000) -> AsyncIterator[Call]:
+async def open(function: Function, max_batch_size: int, objective: float = 60.0) -> AsyncIterator[Call]:
     dispatcher: CorkDispatcher[Any, Any] = CorkDispatcher(
-        max_latency_ms, max_batch_size, fallback=overloaded, get_batch_size=lambda item: 1
+        round(1000 * objective), max_batch_size, fallback=overloaded, get_batch_size=lambda item: 1
     )
     yield dispatcher(function)
     dispatcher.shutdown()
