@@ -26,11 +26,11 @@ class Crowd(list[Any]):
     What stands before `at` was taken; `dead` of the others left early, and have `GONE` as their future.
     """
 
-    __slots__ = ("_done", "at", "dead")
+    __slots__ = ("at", "dead", "is_done")
 
     def __init__(self, future: asyncio.Future[Any]) -> None:
         super().__init__()
-        self._done = type(future).done
+        self.is_done = type(future).done
         self.at = self.dead = 0
 
     def waiting(self) -> int:
@@ -43,10 +43,7 @@ class Crowd(list[Any]):
 
     def is_thinned(self, count: int) -> bool:
         """Tell whether anybody left of the next `count`, be it in this very pass."""
-        return self.dead > 0 or self.any_done(self[self.at + 1 : self.at + 3 * count : 3])
-
-    def any_done(self, futures: Iterable[asyncio.Future[Any]]) -> bool:
-        return any(map(self._done, futures))
+        return self.dead > 0 or any(map(self.is_done, self[self.at + 1 : self.at + 3 * count : 3]))
 
     def take(self, count: int) -> tuple[list[Any], list[Any], list[float]]:
         """Take out the items, the futures and the arrivals of the next `count`, or of all."""

@@ -40,7 +40,7 @@ class Batched(Generic[ItemT, ResultT]):
         self._scoped = batcher._scoped  # noqa: SLF001  # what Coalesced goes by
 
     async def __call__(
-        self, item: ItemT, *, timeout: float = float("inf"), priority: float = 0, key: Hashable = None
+        self, item: ItemT, *, timeout: float = math.inf, priority: float = 0, key: Hashable = None
     ) -> ResultT:
         """Return the result for `item`; see `Batcher.__call__`."""
         return await self._batcher()(item, timeout=timeout, priority=priority, key=key)
@@ -103,7 +103,7 @@ class Batched(Generic[ItemT, ResultT]):
         """Return what has happened in this event loop; see `Batcher.statistics`."""
         return self._batcher().statistics()
 
-    async def aclose(self, drain: bool = True, timeout: float = float("inf")) -> None:
+    async def aclose(self, drain: bool = True, timeout: float = math.inf) -> None:
         """Close the batcher of this event loop; see `Batcher.aclose`."""
         await self._batcher().aclose(drain, timeout)
 

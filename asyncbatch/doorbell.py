@@ -98,4 +98,4 @@ class Doorbell(asyncio.Queue[Any]):
 
     def _set_alarm(self) -> None:
         full_at, wake_at = self.gone + self.bound, self._wake_at
-        self.alarm = -1 if self.watchful else min(wake_at, full_at)
+        self.alarm = -1 if self.watchful else min(full_at, wake_at)

@@ -141,8 +141,9 @@ class House:
         self.queue.board(flight, size, budget)
         if departures.flushing and self.queue.empty():
             departures.flushing = False
-        if departures.returning.watching:
-            departures.returning.boarded(flight.came(), self.queue.admitted)
+        returning = departures.returning
+        if returning.lingered or returning.boards:
+            returning.boarded(flight.came(), self.queue.admitted)
 
     def forget_deadlines(self) -> None:
         """Let the timer go when nobody is left to be late."""

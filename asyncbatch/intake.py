@@ -79,10 +79,13 @@ class IntakeQueue(Order):
 
     def welcome(self, item: Any, future: Any, arrived: float, waits: bool) -> Request | None:
         """Take one into the crowd whose arrival matters, as it wakes a resident; if there is no room, it is a request."""
-        if self._has_room():
+        if (self.admitted == self.gone and not self.watchful and self._loop.is_running()) or self._has_room():
             self.admitted += 1
             self.crowd.extend((item, future, arrived))
-            self._wake()
+            if self.admitted > self._wake_at:
+                self.ring()
+            else:
+                self._set_alarm()
             return None
         request = Request()
         request.item, request.future, request.arrived, request.place = item, future, arrived, self
@@ -118,9 +121,6 @@ class IntakeQueue(Order):
         if self._costed:
             self.cost += request.cost
         self._put(request)
-        self._wake()
-
-    def _wake(self) -> None:
         if self.admitted > self._wake_at:
             self.ring()
         else:
@@ -173,7 +173,7 @@ class IntakeQueue(Order):
         crowd = self.crowd
         thinned = crowd.dead
         items, futures, arrivals = crowd.take(limit)  # here, and in the next line, is work for each request: left to C
-        if thinned or crowd.any_done(futures):
+        if thinned or any(map(crowd.is_done, futures)):
             self._line_up_persons(items, futures, arrivals)
             return False
         flight.items, flight.crew, flight.arrivals = items, futures, arrivals

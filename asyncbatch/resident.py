@@ -56,7 +56,7 @@ class Resident:
         flight: Flight | None = None
         failure: BaseException | None = None
         try:
-            while not self._is_over():
+            while slot.available or not self._is_over():  # if it is over, and the slot is there, `_board` tells
                 failure = None if slot.available else await self._prepared(failure)
                 if failure is not None and queue.empty():
                     continue

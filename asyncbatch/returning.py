@@ -31,13 +31,8 @@ class Returning:
         self._came, self._of = 0.0, _DOUBT  # how many came straight back, and of how many; of late
         self._landed_at, self._window = -math.inf, 0.0
         self._answered = self._admitted = self._batches = 0
-        self._lingered = False
-        self._boards = self._seen = 0  # how many more boards to look at, and who came straight back among those so far
-
-    @property
-    def watching(self) -> bool:
-        """Whether those who board next say something of it."""
-        return self._lingered or self._boards > 0
+        self.lingered = False  # whether the next batch waited for them
+        self.boards = self._seen = 0  # how many more boards to look at, and who came straight back among those so far
 
     def landed(self, now: float, answered: int, waiting: int, admitted: int, recent: Iterable[float]) -> None:
         """Note that `answered` items were answered while others were `waiting`; `recent` are the last batches' seconds."""
@@ -51,28 +46,28 @@ class Returning:
         if likely:
             self.expected = waiting + answered
         else:
-            self._boards, self._seen = 2, 0  # those who come while the next batch flies board the one after it
+            self.boards, self._seen = 2, 0  # those who come while the next batch flies board the one after it
 
     def until(self, now: float, admitted: int) -> float:
         """Return until when to linger: for the first to come back half a window, for the others all of it."""
-        if not self._lingered:
+        if not self.lingered:
             if now > self._landed_at + self._window:  # nobody waited, and whoever has come now did not come straight back
                 self._learn(0)
                 self.expected = 0
                 return now
-            self._lingered = True
+            self.lingered = True
         return self._landed_at + self._window * (0.5 if admitted == self._admitted else 1.0)
 
     def boarded(self, arrivals: Iterable[float], admitted: int) -> None:
         """Learn from when those who board arrived."""
-        if self._lingered:
-            self._lingered = False
+        if self.lingered:
+            self.lingered = False
             self._learn(admitted - self._admitted)
-        elif self._boards:
+        elif self.boards:
             first, last = self._landed_at, self._landed_at + self._window
             self._seen += sum([first <= arrived <= last for arrived in arrivals])
-            self._boards -= 1
-            if not self._boards:
+            self.boards -= 1
+            if not self.boards:
                 self._learn(self._seen)
 
     def _learn(self, came: int) -> None:

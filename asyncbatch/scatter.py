@@ -56,7 +56,7 @@ def answer(futures: Sequence[Any], outputs: Sequence[Any]) -> int:
     answers = map(type(futures[0]).set_result, futures, outputs)  # on every request's way, so it is left to C
     while True:
         try:
-            deque(answers, maxlen=0)
+            deque(answers, 0)
         except asyncio.InvalidStateError:  # cancelled in this very pass; the next one is next
             succeeded -= 1
         else:
