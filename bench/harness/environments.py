@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,19 @@ def peers() -> dict[str, tuple[str, ...]]:
     return {file.stem: _requirements(file) for file in sorted(BENCH.glob("peers/[!_]*.py"))}
 
 
+def constants(file: Path) -> dict[str, Any]:
+    """Return what a file says of itself: the constants in capitals that are written out in it."""
+    # Read, not imported: this process has none of the peers' libraries.
+    found: dict[str, Any] = {}
+    for statement in ast.parse(file.read_text()).body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            names = [target.id for target in targets if isinstance(target, ast.Name) and target.id.isupper()]
+            with suppress(ValueError):  # it is worked out, not written out
+                found |= {name: ast.literal_eval(statement.value) for name in names}
+    return found
+
+
 def prepare(requirements: tuple[str, ...]) -> Environment | Failed:
     """Make the environment, or bring it up to date."""
     key = hashlib.sha256(repr((sys.version, sys.executable, ROOT, requirements)).encode()).hexdigest()[:12]
@@ -61,13 +75,10 @@ def prepare(requirements: tuple[str, ...]) -> Environment | Failed:
 
 
 def _requirements(file: Path) -> tuple[str, ...]:
-    # Read, not imported: this process has none of the peers' libraries.
-    for statement in ast.parse(file.read_text()).body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            if any(isinstance(target, ast.Name) and target.id == "REQUIREMENTS" for target in targets):
-                return tuple(ast.literal_eval(statement.value))
-    raise ValueError(f"{file.name} has no REQUIREMENTS; write `REQUIREMENTS = ['name-of-the-library']`")
+    found = constants(file)
+    if "REQUIREMENTS" not in found:
+        raise ValueError(f"{file.name} has no REQUIREMENTS; write `REQUIREMENTS = ['name-of-the-library']`")
+    return tuple(found["REQUIREMENTS"])
 
 
 def _run(*command: object, timeout: float | None = None) -> str:

@@ -1,0 +1,37 @@
+"""A web service that is one function: ASGI as it is, with no framework in the path."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+HEADERS = (b"content-type", b"application/json")
+
+
+def bare(predict: Callable[[list[float]], Awaitable[Any]]) -> Callable[..., Awaitable[None]]:
+    """Return the application that answers each POST with what `predict` makes of it."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        message = await receive()
+        body = message["body"]
+        while message.get("more_body"):
+            message = await receive()
+            body += message["body"]
+        answer = orjson.dumps(await predict(orjson.loads(body)))
+        headers = [HEADERS, (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    return app
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    message = {"type": ""}
+    while message["type"] != "lifespan.shutdown":
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})

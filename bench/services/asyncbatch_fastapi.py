@@ -1,0 +1,22 @@
+"""asyncbatch in FastAPI, on uvicorn: one process. The handler awaits the batched function, and that is all."""
+
+from asyncbatch import batched
+from fastapi import FastAPI
+
+from harness.network import Network
+
+REQUIREMENTS = [".", "fastapi", "granian", "httptools", "numpy", "uvicorn"]
+START = ["-m", "uvicorn", "services.asyncbatch_fastapi:app", "--port", "{port}", "--no-access-log"]
+
+app = FastAPI()
+network = Network()
+
+
+@batched(max_batch_size=64)
+async def predict(rows: list[list[float]]) -> list[list[float]]:
+    return network(rows).tolist()
+
+
+@app.post("/predict")
+async def answer(row: list[float]) -> list[float]:
+    return await predict(row)
