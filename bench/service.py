@@ -74,7 +74,8 @@ class Found:
 def main() -> None:
     options = arguments()
     load.find()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of all `finally`, which end the servers
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: sys.exit(128 + number))  # by way of each `finally`: they end the server
     plan, started = options.plan, datetime.now(UTC)
     present, missing = install(options.servers)
     pins = load.pins()
@@ -83,7 +84,11 @@ def main() -> None:
     result = {
         "date": f"{started:%Y-%m-%d}",
         "settings": {"quick": options.quick, "max_batch_size": 64, "open_connections": load.CONNECTIONS, **asdict(plan)},
-        "machine": {**report.machine(), "load": options.load, "pinned_to": {who: sorted(cpus) for who, cpus in pins.items()}},
+        "machine": {
+            **report.machine(),
+            "load": options.load,
+            "pinned_to": {who: sorted(cpus) for who, cpus in pins.items()},
+        },
         "versions": {"python": platform.python_version(), "wrk": load.version()}
         | {service.name: environment.versions for service, environment in present.items()},
         "servers": [service.name for service in options.servers],
@@ -134,13 +139,13 @@ def measure(
             bodies = folder / service.name
             bodies.write_text("".join(f"{service.body(row)}\n" for row in exchange["rows"]))
             try:
-                with serve(environment, service.start, pins["server"], service.body(exchange["rows"][0])) as served:
-                    services.check(served, service, exchange)
+                with serve(environment, service, pins["server"], service.body(exchange["rows"][0])) as served:
+                    services.check(served.post, service, exchange)
                     load.load(served, Case("closed", 64), bodies, plan.warm, pins["wrk"], number)
                     run = partial(load.load, served, bodies=bodies, seconds=plan.seconds, cpus=pins["wrk"], seed=number)
                     for case, values in load.rising(plan.cases(), run):
                         found.cases[case][service.name].append(values)
-            except Failed as error:
+            except (Failed, OSError, ValueError) as error:  # the last two: an answer that is none, or is no JSON
                 found.failed[service.name] = str(error)
                 say(f"{service.name} failed: {error}")
     return found

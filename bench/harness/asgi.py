@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
-
-HEADERS = (b"content-type", b"application/json")
+JSON = (b"content-type", b"application/json")
 
 
-def bare(predict: Callable[[list[float]], Awaitable[Any]]) -> Callable[..., Awaitable[None]]:
-    """Return the application that answers each POST with what `predict` makes of it."""
+def bare(answer: Callable[[bytes], Awaitable[bytes]]) -> Callable[..., Awaitable[None]]:
+    """Return the application that answers the body of each POST."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -22,10 +20,10 @@ def bare(predict: Callable[[list[float]], Awaitable[Any]]) -> Callable[..., Awai
         while message.get("more_body"):
             message = await receive()
             body += message["body"]
-        answer = orjson.dumps(await predict(orjson.loads(body)))
-        headers = [HEADERS, (b"content-length", str(len(answer)).encode())]
+        answered = await answer(body)
+        headers = [JSON, (b"content-length", b"%d" % len(answered))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
+        await send({"type": "http.response.body", "body": answered})
 
     return app
 

@@ -63,7 +63,10 @@ def load(served: Served, case: Case, bodies: Path, seconds: int, cpus: set[int],
     cpu = served.cpu() - before
     if done.returncode:
         raise Failed(f"wrk: {(done.stderr.splitlines() or ['no word'])[-1]}")
-    return _values(json.loads(done.stdout.splitlines()[-1]), cpu, case)
+    of = json.loads(done.stdout.splitlines()[-1])
+    if not of["requests"]:
+        raise Failed(f"answered nothing in the {case.kind} loop, N={case.size:,}")
+    return _values(of, cpu, case)
 
 
 def _values(of: dict[str, float], cpu: float, case: Case) -> dict[str, float]:
@@ -72,8 +75,8 @@ def _values(of: dict[str, float], cpu: float, case: Case) -> dict[str, float]:
         "answered": (of["requests"] - of["status"]) / of["seconds"],
         "p50_ms": of["p50"],
         "p99_ms": of["p99"],
-        "errors": wrong / max(1, of["requests"] + of["timeout"] + of["socket"]),
-        "cpu_us": cpu / max(1, of["requests"]) * 1e6,
+        "errors": wrong / (of["requests"] + of["timeout"] + of["socket"]),
+        "cpu_us": cpu / of["requests"] * 1e6,
     }
     if case.kind == "open":
         values["missed"] = of["missed"] / max(1, of["missed"] + of["sent"])

@@ -20,7 +20,8 @@ class Network:
         """Return a row of 16 numbers for each of 128."""
         values = np.asarray(rows, np.float32)
         for weights in self.weights[:-1]:
-            values = np.maximum(values @ weights, 0)
+            values = values @ weights
+            np.maximum(values, 0, out=values)
         return values @ self.weights[-1]
 
 

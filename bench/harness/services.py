@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from .environments import BENCH, Environment, Failed, constants
-from .served import Served
 
 CLOSE = 1e-3  # a batch of another size sums in another order, in float32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Service:
     name: str
     requirements: tuple[str, ...]
     start: tuple[str, ...]
+    environ: dict[str, str]
     form: str
 
     def body(self, row: list[float]) -> str:
@@ -32,7 +32,7 @@ def known() -> dict[str, Service]:
 def _service(name: str, of: dict[str, Any]) -> Service:
     if lacking := {"REQUIREMENTS", "START"} - of.keys():
         raise ValueError(f"services/{name}.py has no {' and no '.join(sorted(lacking))}; see services/__init__.py")
-    return Service(name, tuple(of["REQUIREMENTS"]), tuple(of["START"]), of.get("BODY", "%s"))
+    return Service(name, tuple(of["REQUIREMENTS"]), tuple(of["START"]), of.get("ENVIRON", {}), of.get("BODY", "%s"))
 
 
 def exchange(environments: Iterable[Environment]) -> dict[str, Any]:
@@ -43,10 +43,10 @@ def exchange(environments: Iterable[Environment]) -> dict[str, Any]:
     raise SystemExit("none of the servers could be installed")
 
 
-def check(served: Served, service: Service, exchange: dict[str, Any]) -> None:
+def check(post: Callable[[str], Any], service: Service, exchange: dict[str, Any]) -> None:
     """Ask for every row; raises `Failed` if an answer is wrong."""
     for row, right in zip(exchange["rows"], exchange["answers"], strict=True):
-        answer = served.post(service.body(row))
+        answer = post(service.body(row))
         if len(answer) == 1:  # a batch of one
             (answer,) = answer
         if len(answer) != len(right) or any(abs(one - other) > CLOSE for one, other in zip(answer, right, strict=True)):

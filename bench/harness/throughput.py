@@ -70,7 +70,10 @@ def draw(found: Json, file: Path) -> bool:
         panel.set(xscale="log", yscale="log", xlabel="requests answered a second")
         panel.grid(alpha=0.3)
         sizes = ", ".join(f"{case['n']:,}" for case in cases)
-        panel.set_title(f"{sizes} connections, closed loop" if kind == "closed" else f"{sizes} requests a second, open loop", fontsize="medium")
+        panel.set_title(
+            f"{sizes} connections, closed loop" if kind == "closed" else f"{sizes} requests a second, open loop",
+            fontsize="medium",
+        )
     panels[0].set_ylabel("p99, ms")
     panels[0].legend(fontsize="small", frameon=False)
     figure.tight_layout()

@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from harness.network import Network
 
 REQUIREMENTS = [".", "fastapi", "granian", "httptools", "numpy", "uvicorn"]
-START = ["-m", "uvicorn", "services.alone_fastapi:app", "--port", "{port}", "--no-access-log"]
+START = ["-m", "uvicorn", "services.alone_fastapi:app", "--port", "{port}", "--no-access-log", "--no-proxy-headers"]
 
 app = FastAPI()
 network = Network()

@@ -1,4 +1,4 @@
-"""asyncbatch in FastAPI, on uvicorn: one process. The handler awaits the batched function, and that is all."""
+"""asyncbatch in FastAPI, on uvicorn: one process, no proxy in front. The handler awaits the batched function, and that is all."""
 
 from asyncbatch import batched
 from fastapi import FastAPI
@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from harness.network import Network
 
 REQUIREMENTS = [".", "fastapi", "granian", "httptools", "numpy", "uvicorn"]
-START = ["-m", "uvicorn", "services.asyncbatch_fastapi:app", "--port", "{port}", "--no-access-log"]
+START = ["-m", "uvicorn", "services.asyncbatch_fastapi:app", "--port", "{port}", "--no-access-log", "--no-proxy-headers"]
 
 app = FastAPI()
 network = Network()

@@ -1,4 +1,4 @@
-"""batched in FastAPI, on uvicorn: one process, its asyncio implementation, which waits 2 ms for less than a batch.
+"""batched in FastAPI, on uvicorn: one process, no proxy in front. Its asyncio implementation waits 2 ms for less than a batch.
 
 It takes a list for many items, so each row is made an array first.
 """
@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from harness.network import Network
 
 REQUIREMENTS = ["batched", "fastapi", "httptools", "numpy", "uvicorn"]
-START = ["-m", "uvicorn", "services.batched_fastapi:app", "--port", "{port}", "--no-access-log"]
+START = ["-m", "uvicorn", "services.batched_fastapi:app", "--port", "{port}", "--no-access-log", "--no-proxy-headers"]
 
 app = FastAPI()
 network = Network()

@@ -10,6 +10,7 @@ from harness.network import Network
 
 REQUIREMENTS = ["bentoml", "numpy"]
 START = ["-m", "bentoml", "serve", "services.bentoml:Service", "--host", "127.0.0.1", "--port", "{port}"]
+ENVIRON = {"BENTOML_DO_NOT_TRACK": "true"}
 BODY = '{"rows": [%s]}'
 
 

@@ -6,7 +6,7 @@ from mosec import Server, Worker
 from harness.network import Network
 
 REQUIREMENTS = ["mosec", "numpy", "orjson"]
-START = ["-m", "services.mosec", "--address", "127.0.0.1", "--port", "{port}", "--log-level", "warning"]
+START = ["-m", "services.mosec", "--address", "127.0.0.1", "--port", "{port}", "--log-level", "error"]
 
 
 class Service(Worker):

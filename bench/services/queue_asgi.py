@@ -1,39 +1,19 @@
-"""What is written by hand instead, in a bare ASGI function on uvicorn: an `asyncio.Queue`, one loop, a thread for the model.
+"""The loop written by hand, in a bare ASGI function on uvicorn: one process, no proxy in front."""
 
-It takes what waits, up to 64, and runs it; it has no deadline, no bound, no cancellation and no statistics, and a caller
-waits for ever if the model raises.
-"""
-
-import asyncio
+import orjson
 
 from harness.asgi import bare
 from harness.network import Network
+from services._by_hand import by_hand
 
 REQUIREMENTS = [".", "granian", "httptools", "numpy", "orjson", "uvicorn"]
-START = ["-m", "uvicorn", "services.queue_asgi:app", "--port", "{port}", "--no-access-log"]
+START = ["-m", "uvicorn", "services.queue_asgi:app", "--port", "{port}", "--no-access-log", "--no-proxy-headers"]
 
 network = Network()
-waiting = asyncio.Queue()
-tasks = []
 
 
-async def predict(row: list[float]) -> list[float]:
-    if not tasks:
-        tasks.append(asyncio.create_task(work()))
-    future = asyncio.get_running_loop().create_future()
-    waiting.put_nowait((row, future))
-    return await future
+def answer(bodies: list[bytes]) -> list[bytes]:
+    return [orjson.dumps(row) for row in network([orjson.loads(body) for body in bodies]).tolist()]
 
 
-async def work() -> None:
-    while True:
-        batch = [await waiting.get()]
-        while waiting.qsize() and len(batch) < 64:
-            batch.append(waiting.get_nowait())
-        results = await asyncio.to_thread(lambda: network([row for row, _ in batch]).tolist())
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
-
-
-app = bare(predict)
+app = bare(by_hand(answer))

@@ -3,12 +3,9 @@
 It waits 2 ms for company. The replica admits as many requests as the load has connections, or batches would not fill.
 """
 
-import os
 import signal
 import sys
 import tempfile
-
-os.environ |= {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 
 import ray
 from ray import serve
@@ -17,6 +14,7 @@ from harness.network import Network
 
 REQUIREMENTS = ["numpy", "ray[serve]"]
 START = ["-m", "services.ray_serve", "{port}"]
+ENVIRON = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @serve.deployment(max_ongoing_requests=1024)
