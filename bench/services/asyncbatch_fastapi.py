@@ -1,4 +1,7 @@
-"""asyncbatch in FastAPI, on uvicorn: one process, no proxy in front. The handler awaits the batched function, and that is all."""
+"""asyncbatch in FastAPI, on uvicorn: one process, no proxy in front.
+
+The handler awaits the batched function, which is a plain one and so runs in a thread.
+"""
 
 from asyncbatch import batched
 from fastapi import FastAPI
@@ -13,7 +16,7 @@ network = Network()
 
 
 @batched(max_batch_size=64)
-async def predict(rows: list[list[float]]) -> list[list[float]]:
+def predict(rows: list[list[float]]) -> list[list[float]]:
     return network(rows).tolist()
 
 
