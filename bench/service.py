@@ -16,7 +16,8 @@ does, over at most 512 connections (`harness/load.lua`); what is due while all o
 server answers less than nine in ten of what is asked, it is not asked for more. p50 and p99 are what wrk prints, CPU is that of
 all processes of the server, and errors are other answers than 200 and none within 5 s.
 
-wrk has the first core to itself, all processes of a server share the others (the JSON says which). In each round each server takes
+wrk has the first core to itself, all processes of a server share the others (the JSON says which, and how many processes ran
+as it began: the figures are those of a quiet machine only if that `load` is far below its `cpus`). In each round each server takes
 a turn with all of it: it is started, warmed up, measured and ended, so that nothing of one runs beside another; the next
 round begins with another one. Given are medians of the rounds.
 """
@@ -79,8 +80,7 @@ def main() -> None:
     plan, started = options.plan, datetime.now(UTC)
     present, missing = install(options.servers)
     pins = load.pins()
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(plan, present, services.exchange(present.values()), pins, Path(folder))
+    found = measure(plan, present, services.exchange(present.values()), pins)
     result = {
         "date": f"{started:%Y-%m-%d}",
         "settings": {"quick": options.quick, "max_batch_size": 64, "open_connections": load.CONNECTIONS, **asdict(plan)},
@@ -125,30 +125,38 @@ def install(wanted: list[Service]) -> tuple[dict[Service, Environment], dict[str
     return present, {service.name: str(each) for service, each in all_of.items() if isinstance(each, Failed)}
 
 
-def measure(
-    plan: Plan,
-    present: dict[Service, Environment],
-    exchange: dict[str, Any],
-    pins: dict[str, set[int]],
-    folder: Path,
-) -> Found:
+def measure(plan: Plan, present: dict[Service, Environment], exchange: dict[str, Any], pins: dict[str, set[int]]) -> Found:
     found = Found()
     for number in range(plan.rounds):
         for service, environment in turns(present, number):
             say(f"round {number + 1} of {plan.rounds}: {service.name}")
-            bodies = folder / service.name
-            bodies.write_text("".join(f"{service.body(row)}\n" for row in exchange["rows"]))
             try:
-                with serve(environment, service, pins["server"], service.body(exchange["rows"][0])) as served:
-                    services.check(served.post, service, exchange)
-                    load.load(served, Case("closed", 64), bodies, plan.warm, pins["wrk"], number)
-                    run = partial(load.load, served, bodies=bodies, seconds=plan.seconds, cpus=pins["wrk"], seed=number)
-                    for case, values in load.rising(plan.cases(), run):
-                        found.cases[case][service.name].append(values)
-            except (Failed, OSError, ValueError) as error:  # the last two: an answer that is none, or is no JSON
-                found.failed[service.name] = str(error)
-                say(f"{service.name} failed: {error}")
+                turn(plan, service, environment, exchange, pins, number, found)
+            except Exception as error:  # in whatever way a server fails, the others are measured even so
+                reason = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
+                found.failed[service.name] = reason
+                say(f"{service.name} failed: {reason}")
     return found
+
+
+def turn(
+    plan: Plan,
+    service: Service,
+    environment: Environment,
+    exchange: dict[str, Any],
+    pins: dict[str, set[int]],
+    number: int,
+    found: Found,
+) -> None:
+    requests = [service.body(row) for row in exchange["rows"]]
+    with tempfile.TemporaryDirectory() as folder, serve(environment, service, pins["server"], requests[0]) as served:
+        services.check(served.post, service, exchange)
+        bodies = Path(folder, "bodies")
+        bodies.write_text("".join(f"{request}\n" for request in requests))
+        run = partial(load.load, served, bodies=bodies, cpus=pins["wrk"], seed=number)
+        run(Case("closed", 64), seconds=plan.warm)
+        for case, values in load.rising(plan.cases(), partial(run, seconds=plan.seconds)):
+            found.cases[case][service.name].append(values)
 
 
 def turns(present: dict[Service, Environment], number: int) -> Iterator[tuple[Service, Environment]]:

@@ -71,13 +71,14 @@ def load(served: Served, case: Case, bodies: Path, seconds: int, cpus: set[int],
 
 def _values(of: dict[str, float], cpu: float, case: Case) -> dict[str, float]:
     wrong = of["status"] + of["timeout"] + of["socket"]
+    ended = of["requests"] + of["timeout"] + of["socket"]
     values = {
         "answered": (of["requests"] - of["status"]) / of["seconds"],
         "p50_ms": of["p50"],
         "p99_ms": of["p99"],
-        "errors": wrong / (of["requests"] + of["timeout"] + of["socket"]),
+        "errors": wrong / ended,
         "cpu_us": cpu / of["requests"] * 1e6,
     }
     if case.kind == "open":
-        values["missed"] = of["missed"] / max(1, of["missed"] + of["sent"])
+        values["missed"] = of["missed"] / (of["missed"] + ended)
     return values

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def _await_answer(served: Served, body: str) -> None:
     until = time.monotonic() + READY
     while time.monotonic() < until:
         served.cpu()  # raises when it has ended
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, HTTPException):
             served.post(body)
             return
         time.sleep(0.05)

@@ -62,7 +62,7 @@ def draw(found: Json, file: Path) -> bool:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(12, 5.5), sharex=True, sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(13, 5), sharex=True, sharey=True, layout="constrained")
     for panel, kind in zip(panels, TITLES, strict=True):
         cases = [case for case in found["cases"] if case["kind"] == kind]
         for number, server in enumerate(found["servers"]):
@@ -75,8 +75,7 @@ def draw(found: Json, file: Path) -> bool:
             fontsize="medium",
         )
     panels[0].set_ylabel("p99, ms")
-    panels[0].legend(fontsize="small", frameon=False)
-    figure.tight_layout()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize="small", frameon=False)
     figure.savefig(file, dpi=120)
     return True
 
