@@ -126,6 +126,13 @@ def trips(session: nox.Session) -> None:
 
 
 @nox.session
+def service(session: nox.Session) -> None:
+    """Measure services over HTTP; each server is installed as for `bench`, and the load comes from Debian's wrk."""
+    session.install(".", *group("bench"))
+    session.run("python", "bench/service.py", *session.posargs)
+
+
+@nox.session
 def tune(session: nox.Session) -> None:
     """Run the worked example of `tune`, as examples/tuning.md tells it; options that come last count."""
     session.install(".[tune]")

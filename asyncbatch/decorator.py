@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import functools
+import math
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack, overload

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,12 @@ class Environment:
 
 def peers() -> dict[str, tuple[str, ...]]:
     """Return all peers, with what they require."""
-    return {file.stem: _literal(file, "REQUIREMENTS") for file in sorted(BENCH.glob("peers/[!_]*.py"))}
+    return {file.stem: _requirements(file) for file in sorted(BENCH.glob("peers/[!_]*.py"))}
 
 
 def kinds(peer: str) -> tuple[str, ...]:
     """Return the only kinds of cases that the peer is for; none if it does not say."""
-    return _literal(BENCH / "peers" / f"{peer}.py", "KINDS", ())
+    return tuple(constants(BENCH / "peers" / f"{peer}.py").get("KINDS", ()))
 
 
 def pythons(versions: Iterable[str]) -> dict[str, str]:
@@ -59,6 +60,19 @@ def pythons(versions: Iterable[str]) -> dict[str, str]:
 
 def version(python: str) -> str:
     return _run(python, "-V").split()[1]
+
+
+def constants(file: Path) -> dict[str, Any]:
+    """Return what a file says of itself: the constants in capitals that are written out in it."""
+    # Read, not imported: this process has none of the peers' libraries.
+    found: dict[str, Any] = {}
+    for statement in ast.parse(file.read_text()).body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            names = [target.id for target in targets if isinstance(target, ast.Name) and target.id.isupper()]
+            with suppress(ValueError):  # it is worked out, not written out
+                found |= {name: ast.literal_eval(statement.value) for name in names}
+    return found
 
 
 def prepare(requirements: tuple[str, ...], base: str = sys.executable, *, newest: bool = True) -> Environment | Failed:
@@ -85,16 +99,11 @@ def prepare(requirements: tuple[str, ...], base: str = sys.executable, *, newest
     return Environment(python, {name: version for name, version in versions.items() if name not in ("pip", "setuptools")})
 
 
-def _literal(file: Path, name: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
-    # Read, not imported: this process has none of the peers' libraries.
-    for statement in ast.parse(file.read_text()).body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-                return tuple(ast.literal_eval(statement.value))
-    if default is None:
-        raise ValueError(f"{file.name} has no {name}; write `{name} = ['name-of-the-library']`")
-    return default
+def _requirements(file: Path) -> tuple[str, ...]:
+    found = constants(file)
+    if "REQUIREMENTS" not in found:
+        raise ValueError(f"{file.name} has no REQUIREMENTS; write `REQUIREMENTS = ['name-of-the-library']`")
+    return tuple(found["REQUIREMENTS"])
 
 
 def _python(version: str) -> str | None:
