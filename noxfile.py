@@ -91,25 +91,20 @@ def workloads(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "examples/workloads", *session.posargs)
 
 
+QUESTIONS = ("overhead", "executors", "in_time", "service", "growth")
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure; each peer is installed from the registry into an environment of its own."""
+    """Measure what README says: all of it, or what is named first, as in `nox -s bench -- service --quick`.
+
+    Each peer is installed from the registry into an environment of its own. The load on services comes from Debian's wrk.
+    """
     session.install(".", *group("bench"))
-    session.run("python", "bench/overhead.py", *session.posargs)
-
-
-@nox.session
-def in_time(session: nox.Session) -> None:
-    """Measure how each peer forms batches, beside what is exactly optimal; the peers are installed as for `bench`."""
-    session.install(".", *group("bench"))
-    session.run("python", "bench/in_time.py", *session.posargs)
-
-
-@nox.session
-def growth(session: nox.Session) -> None:
-    """Measure whether a request costs the same among ever more others."""
-    session.install(".")
-    session.run("python", "bench/growth.py", *session.posargs)
+    asked = [each for each in QUESTIONS if each in session.posargs]
+    options = [each for each in session.posargs if each not in asked]
+    for question in asked or QUESTIONS:
+        session.run("python", f"bench/{question}.py", *options)
 
 
 @nox.session
@@ -117,19 +112,6 @@ def soak(session: nox.Session) -> None:
     """Load batchers for ten minutes, and see that nothing grows, nobody is lost and nothing is left over."""
     session.install(".")
     session.run("python", "bench/soak.py", *session.posargs)
-
-
-@nox.session
-def trips(session: nox.Session) -> None:
-    """Measure what the trip of a batch to a worker and back costs; what is compared is installed as for `bench`."""
-    session.run("python", "bench/executors.py", *session.posargs)
-
-
-@nox.session
-def service(session: nox.Session) -> None:
-    """Measure services over HTTP; each server is installed as for `bench`, and the load comes from Debian's wrk."""
-    session.install(".", *group("bench"))
-    session.run("python", "bench/service.py", *session.posargs)
 
 
 @nox.session

@@ -1,7 +1,7 @@
 """What the trip of one batch costs: to where the function runs and back, by asyncbatch and by others.
 
-    nox -s trips                                            about five minutes, once what is compared is installed
-    nox -s trips -- --quick                                 about two
+    nox -s bench -- executors                               about five minutes, once what is compared is installed
+    nox -s bench -- executors --quick                       half a minute: neither the images nor two workers
     python bench/executors.py --carriers asyncbatch,loky    the same without nox: these only, beside the work in this process
 
 A batch that runs elsewhere must not cost much more than the work itself. Three batches are measured: 64 small integers that
@@ -45,10 +45,11 @@ def main() -> None:
     environment = environments.prepare((".", "numpy", "loky", "joblib", *(("ray",) if names & RAY else ())))
     if not isinstance(environment, Environment):
         raise SystemExit(f"could not install what is compared: {environment}")
-    seconds = 1.0 if options.quick else 6.0
+    seconds = 0.4 if options.quick else 6.0
+    quick = ("--quick",) if options.quick else ()
     load = os.getloadavg()[0]
     carriers = (*sorted(names - RAY), "--last", *sorted(names & RAY))
-    found = environment.json("trips.py", *carriers, "--seconds", seconds, "--loop", options.loop, timeout=LIMIT)
+    found = environment.json("trips.py", *carriers, "--seconds", seconds, *quick, "--loop", options.loop, timeout=LIMIT)
     found = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "settings": {"quick": options.quick, "seconds": seconds, "loop": options.loop},
@@ -63,7 +64,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="shorter turns")
+    parser.add_argument("--quick", action="store_true", help="shorter turns, and neither the images nor two workers")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--carriers", type=lambda names: names.split(","), help="names of files in bench/carriers")
     parser.add_argument("--json", type=Path, default=BENCH / "results" / "executors.json", metavar="FILE")
@@ -71,7 +72,7 @@ def arguments() -> argparse.Namespace:
 
 
 def table(found: dict[str, Any]) -> str:
-    blocks = [_case(title, found["trips"][case]) for case, title in TITLES.items()]
+    blocks = [_case(title, found["trips"][case]) for case, title in TITLES.items() if case in found["trips"]]
     speedups = [f"{name:18} x{values['ratio']:.2f}" for name, values in found["speedup"].items()]
     return "\n\n".join(
         [*blocks, "\n".join(["two workers, a function that only computes: batches done where one does 1", *speedups])]

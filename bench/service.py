@@ -1,7 +1,7 @@
 """What a service gives over HTTP: asyncbatch in a web application, and the servers that one would choose instead.
 
-    nox -s service                                               about 14 minutes, once the servers are installed
-    nox -s service -- --quick                                    about 40 seconds, four of them
+    nox -s bench -- service                                      about 14 minutes, once the servers are installed
+    nox -s bench -- service --quick                              about 40 seconds, four of them
     python bench/service.py --servers asyncbatch_asgi,mosec      the same without nox: these only
 
 Who puts a model behind HTTP pays for reading the request, for the framework, for the way into a batch and back, and for the

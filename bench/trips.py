@@ -35,20 +35,22 @@ def main() -> None:
     parser.add_argument("carriers", nargs="+", help="names of files in bench/carriers")
     parser.add_argument("--last", nargs="*", default=[], help="those that are to wait until all others were measured")
     parser.add_argument("--seconds", type=float, default=1.0, help="about how long to measure each carrier and case")
+    parser.add_argument("--quick", action="store_true", help="neither the images nor what two workers do")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     options = parser.parse_args()
     with asyncio.Runner(loop_factory=factory(options.loop)) as runner:
-        print(json.dumps(runner.run(measure((options.carriers, options.last), options.seconds))))
+        print(json.dumps(runner.run(measure((options.carriers, options.last), options.seconds, quick=options.quick))))
 
 
-async def measure(groups: Iterable[list[str]], seconds: float) -> dict[str, Any]:
-    trips: dict[str, Any] = {case: {} for case in CASES}
+async def measure(groups: Iterable[list[str]], seconds: float, *, quick: bool) -> dict[str, Any]:
+    trips: dict[str, Any] = {case: {} for case in CASES if not (quick and case == "images")}
     speedup: dict[str, Any] = {}
     for names in filter(None, groups):
         modules = {name: importlib.import_module(f"carriers.{name}") for name in names}
         for case, values in trips.items():
             values.update(await beside(modules, *CASES[case], seconds))
-        speedup |= {name: await scaling(module) for name, module in modules.items() if hasattr(module, "SCALES")}
+        if not quick:
+            speedup |= {name: await scaling(module) for name, module in modules.items() if hasattr(module, "SCALES")}
     return {"trips": trips, "speedup": speedup}
 
 
