@@ -57,7 +57,6 @@ def main() -> None:
         "versions": {"python": platform.python_version(), **environment.versions},
         **found,
     }
-    options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(found, indent=1) + "\n")
     print(table(found))
 
@@ -68,7 +67,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--carriers", type=lambda names: names.split(","), help="names of files in bench/carriers")
     parser.add_argument("--json", type=Path, default=BENCH / "results" / "executors.json", metavar="FILE")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.json = report.place(options.json, quick=options.quick)
+    return options
 
 
 def table(found: dict[str, Any]) -> str:

@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path, default=FILE, metavar="FILE")
     options = parser.parse_args()
+    options.json = report.place(options.json, quick=options.quick)
     powers, seconds, rounds = (QUICK, 0.03, 1) if options.quick else (POWERS, 0.3, 2)
     measured: dict[str, dict[str, Values]] = {axis: {} for axis in AXES}
     for axis, measure in AXES.items():

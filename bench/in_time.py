@@ -78,7 +78,6 @@ def main() -> None:
         "missing": missing,
         **formed.summary(cells, rows, exact, live),
     }
-    options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(found, indent=1) + "\n")
     say(f"wrote {options.json.name}")
     if "goodput" in options.only:
@@ -94,6 +93,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--json", type=Path, default=BENCH / "results" / "in_time.json", metavar="FILE")
     options = parser.parse_args()
+    options.json = report.place(options.json, quick=options.quick)
     if unknown := set(options.peers) - set(known):
         parser.error(f"not measured here: {', '.join(sorted(unknown))}")
     return options

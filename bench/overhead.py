@@ -73,6 +73,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers", type=lambda names: names.split(","), default=known, help=f"of {','.join(known)}")
     parser.add_argument("--json", type=Path, default=BENCH / "results" / "overhead.json", metavar="FILE")
     options = parser.parse_args()
+    options.json = report.place(options.json, quick=options.quick)
     if unknown := set(options.peers) - set(known):
         parser.error(f"no such file in bench/peers: {', '.join(sorted(unknown))}.py")
     return options
@@ -143,7 +144,6 @@ def one(name: str, environment: Environment, case: Case, plan: Plan) -> dict[str
 
 
 def write(found: dict[str, Any], file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found, indent=1) + "\n")
     say(f"wrote {file.name}")
     picture = file.with_suffix(".png")

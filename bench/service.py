@@ -106,6 +106,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--servers", type=lambda names: names.split(","), help=f"of {','.join(known)}")
     parser.add_argument("--json", type=Path, default=BENCH / "results" / "service.json", metavar="FILE")
     options = parser.parse_args()
+    options.json = report.place(options.json, quick=options.quick)
     names = options.servers or (QUICK_SERVERS if options.quick else list(known))
     if unknown := set(names) - set(known):
         parser.error(f"no such file in bench/services: {', '.join(sorted(unknown))}.py")
@@ -166,7 +167,6 @@ def turns(present: dict[Service, Environment], number: int) -> Iterator[tuple[Se
 
 
 def write(found: dict[str, Any], file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found, indent=1) + "\n")
     say(f"wrote {file.name}")
     picture = file.with_suffix(".png")

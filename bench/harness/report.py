@@ -24,6 +24,13 @@ TITLES = {
 }
 
 
+def place(file: Path, *, quick: bool) -> Path:
+    """Return where the figures go, with their chart: those of a quick run never replace those that README quotes."""
+    folder = file.parent / "quick" if quick and file.parent.name == "results" else file.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / file.name
+
+
 def machine() -> Json:
     return {"platform": f"{platform.system()} {platform.machine()}", "processor": _processor(), "cpus": os.cpu_count()}
 
