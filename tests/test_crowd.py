@@ -235,11 +235,18 @@ async def test_one_who_came_before_the_crowd_counts_as_the_oldest():
 async def test_a_batch_is_not_full_of_those_who_left_in_this_very_pass():
     function = RecordingFunction()
     async with running(function, max_batch_size=4, max_wait=1.0) as batcher:
+        go = asyncio.Event()
+
+        async def come():
+            await go.wait()
+            return await batcher(3)
+
         tasks = [asyncio.create_task(batcher(item)) for item in range(3)]
+        last = asyncio.create_task(come())
         await asyncio.sleep(0.5)
         soon = asyncio.get_running_loop().call_soon
         soon(soon, tasks[1].cancel)  # just before the resident looks, which the last one wakes
-        last = asyncio.create_task(batcher(3))
+        go.set()
         assert await last == 3
         assert function.batches == [[0, 2, 3]]
         assert function.times == [pytest.approx(1.0)]
