@@ -42,7 +42,9 @@ def main() -> None:
     if unknown := set(options.carriers or ()) - files:
         raise SystemExit(f"no such file in bench/carriers: {', '.join(sorted(unknown))}.py")
     names = files & {HERE, *options.carriers} if options.carriers else files
-    environment = environments.prepare((".", "numpy", "loky", "joblib", *(("ray",) if names & RAY else ())))
+    environment = environments.prepare(
+        (".", "numpy", "loky", "joblib", *(("ray",) if names & RAY else ())), newest=not options.quick
+    )
     if not isinstance(environment, Environment):
         raise SystemExit(f"could not install what is compared: {environment}")
     seconds = 0.4 if options.quick else 6.0
