@@ -120,7 +120,6 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         cancelled may have run already.
         """
         # What every request costs is spelled out: a call to a helper is a tenth of the whole.
-        ticket, request = 0, None
         if get_ident() != self._thread or timeout is not _INF or priority is not _ZERO or key is not None or self._unusual:
             future, request = self._enter(item, self._waits, timeout, priority, key)
         else:
@@ -129,6 +128,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             queue = self._queue
             future = self._future()
             if queue.admitted < queue.alarm:
+                request = None
                 ticket = queue.admitted = queue.admitted + 1
                 crowd = queue.crowd
                 crowd += (item, future, queue.now or self._time())

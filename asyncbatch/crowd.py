@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .request import Place
 
-__all__ = ("Crowd", "part_of", "persons")
+__all__ = ("Crowd", "person_of", "persons")
 
 
 class Crowd(list[Any]):
@@ -75,7 +75,7 @@ class Crowd(list[Any]):
 
 
 def persons(items: Iterable[Any], futures: Iterable[Any], arrivals: Iterable[float], place: Place) -> list[Request]:
-    """Return a request for each of those who did not leave; from now on its future knows it, see `part_of`."""
+    """Return a request for each of those who did not leave; from now on its future knows it, see `person_of`."""
     requests = []
     for item, future, arrived in zip(items, futures, arrivals, strict=True):
         if future is not GONE:
@@ -85,6 +85,6 @@ def persons(items: Iterable[Any], futures: Iterable[Any], arrivals: Iterable[flo
     return requests
 
 
-def part_of(future: Any) -> Request | None:
+def person_of(future: Any) -> Request | None:
     """Return the request that was made of one of a crowd, if there was one."""
     return getattr(future, "request", None)

@@ -9,7 +9,7 @@ import math
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from .crowd import part_of
+from .crowd import person_of
 from .lobby import SWEEP_AT, Lobby
 from .order import Order
 from .request import Bulk, Request
@@ -251,7 +251,7 @@ class IntakeQueue(Order):
 
     def leave(self, ticket: int, future: Any, flights: Iterable[Flight]) -> None:
         """Note that the caller who came into the crowd with this `ticket` left early, wherever it is by now."""
-        if part_of(future) is None and self.crowd.lose(self.admitted - ticket):
+        if person_of(future) is None and self.crowd.lose(self.admitted - ticket):
             self.gone += 1
             self._tally.count("cancelled", 1)
             if self.crowd.dead > max(SWEEP_AT, self.crowd.waiting() // 2):
@@ -262,7 +262,7 @@ class IntakeQueue(Order):
             if flight.last - len(flight.crew) < ticket <= flight.last:
                 flight.seat_crew()
                 break
-        if (request := part_of(future)) is not None:
+        if (request := person_of(future)) is not None:
             request.leave("cancelled")
 
     def _make_room(self) -> None:

@@ -6,6 +6,7 @@ A request that leaves early stays behind as a tombstone, without its `place` and
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -46,9 +47,9 @@ class Order(Doorbell):
             self._disperse()
         self._queue.append(request)
 
-    def _disperse(self, count: float = math.inf) -> None:
+    def _disperse(self, count: int = sys.maxsize) -> None:
         """Make requests of the crowd, or of the next `count` in it."""
-        self._line_up_persons(*self.crowd.take(int(min(count, len(self.crowd)))))
+        self._line_up_persons(*self.crowd.take(count))
 
     def _line_up_persons(self, items: list[Any], futures: list[Any], arrivals: list[float]) -> None:
         self.handed_out = True

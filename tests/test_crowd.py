@@ -13,7 +13,7 @@ import pytest
 from callers import busy, conserved, harried, kinds, outcome, passes, running, until
 
 from asyncbatch import Batcher, Closed, DeadlineExceeded, Fifo, LatencyObjective, QueueFull
-from asyncbatch.crowd import Crowd, part_of, persons
+from asyncbatch.crowd import Crowd, person_of, persons
 from asyncbatch.request import GONE, Request
 from asyncbatch.testing import RecordingFunction
 
@@ -94,8 +94,8 @@ async def test_requests_are_made_of_those_who_did_not_leave():
     first, third = loop.create_future(), loop.create_future()
     made = persons("abc", (first, GONE, third), (1.0, 2.0, 3.0), None)
     assert [(each.item, each.future, each.arrived) for each in made] == [("a", first, 1.0), ("c", third, 3.0)]
-    assert part_of(first) is made[0]
-    assert part_of(loop.create_future()) is None
+    assert person_of(first) is made[0]
+    assert person_of(loop.create_future()) is None
 
 
 # In a batcher.
@@ -350,7 +350,7 @@ async def test_nothing_of_a_request_that_was_told_apart_is_kept(moment):
         await until(lambda: function.running)
         tasks[2].cancel()
         await passes()
-        assert sum(part_of(future) is not None for future in futures) >= 3
+        assert sum(person_of(future) is not None for future in futures) >= 3
         gates[1].set()
         await asyncio.wait(tasks)
         gc.disable()
