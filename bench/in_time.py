@@ -40,7 +40,7 @@ from typing import Any, TypeAlias
 from formation import BENCH, SCENARIOS, line
 from harness import environments, formed, formed_chart, report
 from harness.environments import Environment, Failed
-from overhead import install, say
+from overhead import install
 
 import references
 from asyncbatch.simulate import bursts, poisson
@@ -67,7 +67,7 @@ def main() -> None:
         plan = quick if options.quick else full
         cells = [cell for cell in plan(Path(folder)) if cell["part"] in options.only]
         rows = measure(cells, known)
-        say("the exact references")
+        report.say("the exact references")
         exact = bounds(cells)
         live = measure([each for each in cells if each["part"] == "live"], present, live=True)
     found = {
@@ -78,10 +78,7 @@ def main() -> None:
         "missing": missing,
         **formed.summary(cells, rows, exact, live),
     }
-    options.json.write_text(json.dumps(found, indent=1) + "\n")
-    say(f"wrote {options.json.name}")
-    if "goodput" in options.only:
-        formed_chart.draw(found, options.json.with_suffix(".png"))
+    report.write(found, options.json, formed_chart.draw if "goodput" in options.only else None)
     print(formed.tables(found))
 
 
@@ -169,7 +166,7 @@ TRAFFIC: dict[str, Callable[[float, int, int], Iterator[float]]] = {"Poisson": p
 
 def measure(cells: list[Json], present: dict[str, Environment], *, live: bool = False) -> list[Json]:
     """Return what each peer did in each cell: in time that jumps several may run at once without harm to any."""
-    say(f"{len(cells)} traces of arrivals, in {'real' if live else 'virtual'} time")
+    report.say(f"{len(cells)} traces of arrivals, in {'real' if live else 'virtual'} time")
     parts = [[*some] for _, some in groupby(cells, job)]
     jobs = [(*peer, part) for part in parts for peer in present.items()]
     with ThreadPoolExecutor(CPUS) as pool, TemporaryDirectory() as folder:

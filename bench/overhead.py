@@ -35,7 +35,7 @@ from typing import Any, TypeAlias
 
 from harness import chart, environments, report
 from harness.environments import BENCH, ROOT, Environment, Failed
-from harness.plan import ELSEWHERE, FLOOR, FULL, QUICK, Case, Plan
+from harness.plan import ELSEWHERE, FLOOR, FULL, QUICK, Case, Plan, turns
 
 MAX_BATCH_SIZE = 64
 LIMIT = 120.0  # seconds for one measurement, which should take two
@@ -61,7 +61,7 @@ def main() -> None:
         "pythons": [on(python, plan, names) for python in other_pythons()] if plan.few else [],
         "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
     }
-    write(found, options.json)
+    report.write(found, options.json, chart.draw)
     print(report.tables(found))
 
 
@@ -98,17 +98,10 @@ def on(python: str, plan: Plan, names: list[str]) -> dict[str, Any]:
 
 
 def install(
-    names: list[str], python: str = sys.executable, *, newest: bool = True
+    names: list[str], base: str = sys.executable, *, newest: bool = True
 ) -> tuple[dict[str, Environment], dict[str, str]]:
-    """Return the environments of the peers that could be installed, and why the others could not."""
     peers = environments.peers()
-    say(f"installing {', '.join(names)}")
-    needed = list(dict.fromkeys(peers[name] for name in names))
-    with ThreadPoolExecutor(2) as pool:
-        made = dict(zip(needed, pool.map(partial(environments.prepare, base=python, newest=newest), needed), strict=True))
-    all_of = {name: made[peers[name]] for name in names}
-    present = {name: each for name, each in all_of.items() if isinstance(each, Environment)}
-    return present, {name: str(each) for name, each in all_of.items() if isinstance(each, Failed)}
+    return environments.install({name: peers[name] for name in names}, base, newest=newest)
 
 
 def measure(plan: Plan, cases: Iterable[Case], present: dict[str, Environment]) -> list[dict[str, Any]]:
@@ -116,7 +109,7 @@ def measure(plan: Plan, cases: Iterable[Case], present: dict[str, Environment]) 
     for number in range(plan.rounds):
         for case, rounds in measured.items():
             if number < case.rounds:
-                say(f"round {number + 1} of {case.rounds}: {case.kind}, {case.loop}, N={case.size:,}")
+                report.say(f"round {number + 1} of {case.rounds}: {case.kind}, {case.loop}, N={case.size:,}")
                 able = {name: each for name, each in present.items() if takes(name, case.kind)}
                 rounds.append({name: one(name, each, case, plan) for name, each in turns(able, number)})
     return [report.summary(case, rounds) for case, rounds in measured.items()]
@@ -127,13 +120,6 @@ def takes(name: str, kind: str) -> bool:
     return kind in kinds if kinds else kind != "replica"
 
 
-def turns(present: dict[str, Environment], number: int) -> Iterator[tuple[str, Environment]]:
-    # Another peer first in each round, as the first may find the machine otherwise than the last.
-    peers = list(present.items())
-    first = number % len(peers) if peers else 0
-    yield from peers[first:] + peers[:first]
-
-
 def one(name: str, environment: Environment, case: Case, plan: Plan) -> dict[str, Any]:
     options = ("--loop", case.loop, "--size", case.size, "--seconds", plan.seconds, "--max-batch-size", MAX_BATCH_SIZE)
     try:
@@ -141,17 +127,6 @@ def one(name: str, environment: Environment, case: Case, plan: Plan) -> dict[str
     except Failed as error:
         return {"failed": str(error)}
     return values
-
-
-def write(found: dict[str, Any], file: Path) -> None:
-    file.write_text(json.dumps(found, indent=1) + "\n")
-    say(f"wrote {file.name}")
-    picture = file.with_suffix(".png")
-    say(f"drew {picture.name}" if chart.draw(found, picture) else "no chart: matplotlib is not installed")
-
-
-def say(word: str) -> None:
-    print(word, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ from typing import Any, TypeAlias
 from harness import environments, load, report, services, throughput
 from harness.environments import BENCH, Environment, Failed
 from harness.load import Case
+from harness.plan import turns
 from harness.processes import serve
 from harness.services import Service
 
@@ -78,7 +79,8 @@ def main() -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda number, _: sys.exit(128 + number))  # by way of each `finally`: they end the server
     plan, started = options.plan, datetime.now(UTC)
-    present, missing = install(options.servers)
+    made, missing = environments.install({service.name: service.requirements for service in options.servers})
+    present = {service: made[service.name] for service in options.servers if service.name in made}
     pins = load.pins()
     found = measure(plan, present, services.exchange(present.values()), pins)
     result = {
@@ -95,7 +97,7 @@ def main() -> None:
         "missing": missing | found.failed,
         "cases": [throughput.summary(case, of_servers) for case, of_servers in found.cases.items()],
     }
-    write(result, options.json)
+    report.write(result, options.json, throughput.draw)
     print(throughput.tables(result))
 
 
@@ -115,28 +117,17 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def install(wanted: list[Service]) -> tuple[dict[Service, Environment], dict[str, str]]:
-    """Return the environments of the servers that could be installed, and why the others could not."""
-    say(f"installing {', '.join(service.name for service in wanted)}")
-    needed = list(dict.fromkeys(service.requirements for service in wanted))
-    with ThreadPoolExecutor() as pool:
-        made = dict(zip(needed, pool.map(environments.prepare, needed), strict=True))
-    all_of = {service: made[service.requirements] for service in wanted}
-    present = {service: each for service, each in all_of.items() if isinstance(each, Environment)}
-    return present, {service.name: str(each) for service, each in all_of.items() if isinstance(each, Failed)}
-
-
 def measure(plan: Plan, present: dict[Service, Environment], exchange: dict[str, Any], pins: dict[str, set[int]]) -> Found:
     found = Found()
     for number in range(plan.rounds):
         for service, environment in turns(present, number):
-            say(f"round {number + 1} of {plan.rounds}: {service.name}")
+            report.say(f"round {number + 1} of {plan.rounds}: {service.name}")
             try:
                 turn(plan, service, environment, exchange, pins, number, found)
             except Exception as error:  # in whatever way a server fails, the others are measured even so
                 reason = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
                 found.failed[service.name] = reason
-                say(f"{service.name} failed: {reason}")
+                report.say(f"{service.name} failed: {reason}")
     return found
 
 
@@ -158,23 +149,6 @@ def turn(
         run(Case("closed", 64), seconds=plan.warm)
         for case, values in load.rising(plan.cases(), partial(run, seconds=plan.seconds)):
             found.cases[case][service.name].append(values)
-
-
-def turns(present: dict[Service, Environment], number: int) -> Iterator[tuple[Service, Environment]]:
-    servers = list(present.items())
-    first = number % len(servers) if servers else 0
-    yield from servers[first:] + servers[:first]
-
-
-def write(found: dict[str, Any], file: Path) -> None:
-    file.write_text(json.dumps(found, indent=1) + "\n")
-    say(f"wrote {file.name}")
-    picture = file.with_suffix(".png")
-    say(f"drew {picture.name}" if throughput.draw(found, picture) else "no chart: matplotlib is not installed")
-
-
-def say(word: str) -> None:
-    print(word, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,7 @@ STYLES = {
 }
 
 
-def draw(report: dict[str, Any], file: Path) -> bool:
-    """Draw it, or return False if matplotlib is not installed."""
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        return False
-    mpl.use("Agg")
+def draw(report: dict[str, Any], file: Path) -> None:
     from matplotlib import pyplot as plt
 
     cases = [case for case in report["cases"] if case["kind"] == "closed"]
@@ -37,7 +31,6 @@ def draw(report: dict[str, Any], file: Path) -> bool:
     panels[0][0].set_ylabel("CPU us a request")
     figure.tight_layout()
     figure.savefig(file, dpi=120)
-    return True
 
 
 def _panel(panel: Any, cases: list[dict[str, Any]]) -> None:

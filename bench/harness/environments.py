@@ -13,11 +13,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from . import report
 
 BENCH = Path(__file__).resolve().parents[1]
 ROOT = BENCH.parent
@@ -97,6 +101,19 @@ def prepare(requirements: tuple[str, ...], base: str = sys.executable, *, newest
     except Failed as error:
         return error
     return Environment(python, {name: version for name, version in versions.items() if name not in ("pip", "setuptools")})
+
+
+def install(
+    requirements: Mapping[str, tuple[str, ...]], base: str = sys.executable, *, newest: bool = True
+) -> tuple[dict[str, Environment], dict[str, str]]:
+    """Return the environments of those whose `requirements` could be installed, and why the others' could not."""
+    report.say(f"installing {', '.join(requirements)}")
+    needed = list(dict.fromkeys(requirements.values()))
+    with ThreadPoolExecutor(2) as pool:
+        made = dict(zip(needed, pool.map(partial(prepare, base=base, newest=newest), needed), strict=True))
+    all_of = {name: made[each] for name, each in requirements.items()}
+    present = {name: each for name, each in all_of.items() if isinstance(each, Environment)}
+    return present, {name: str(each) for name, each in all_of.items() if isinstance(each, Failed)}
 
 
 def _requirements(file: Path) -> tuple[str, ...]:

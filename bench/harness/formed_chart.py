@@ -12,9 +12,6 @@ OURS = "asyncbatch"
 
 
 def draw(found: Json, file: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     points = found["goodput"]

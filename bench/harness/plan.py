@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 FLOOR = "floor"  # the peer that all are compared to
 LOOPS = ("asyncio",) if sys.platform == "win32" else ("uvloop", "asyncio")
 FAST = LOOPS[0]
 ELSEWHERE = (FLOOR, "asyncbatch", "aiodataloader")
+
+
+Who = TypeVar("Who")
+What = TypeVar("What")
+
+
+def turns(present: Mapping[Who, What], number: int) -> Iterator[tuple[Who, What]]:
+    """Yield them all, another one first in each round, as the first may find the machine otherwise than the last."""
+    entries = list(present.items())
+    first = number % len(entries) if entries else 0
+    yield from entries[first:] + entries[:first]
 
 
 @dataclass(frozen=True)

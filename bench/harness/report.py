@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
@@ -29,6 +31,27 @@ def place(file: Path, *, quick: bool) -> Path:
     folder = file.parent / "quick" if quick and file.parent.name == "results" else file.parent
     folder.mkdir(parents=True, exist_ok=True)
     return folder / file.name
+
+
+def write(found: Json, file: Path, draw: Callable[[Json, Path], None] | None) -> None:
+    """Write the figures, and draw their chart beside them, with matplotlib where that is installed."""
+    file.write_text(json.dumps(found, indent=1) + "\n")
+    say(f"wrote {file.name}")
+    if draw is None:
+        return
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        say("no chart: matplotlib is not installed")
+        return
+    mpl.use("Agg")
+    picture = file.with_suffix(".png")
+    draw(found, picture)
+    say(f"drew {picture.name}")
+
+
+def say(word: str) -> None:
+    print(word, file=sys.stderr, flush=True)
 
 
 def machine() -> Json:

@@ -53,13 +53,7 @@ def _cell(values: Json | None) -> str:
     return "{answered:,.0f} ({p50_ms:.3g}, {p99_ms:.3g}; {cpu_us:.0f})".format(**middle) + troubles
 
 
-def draw(found: Json, file: Path) -> bool:
-    """Draw it, or return False if matplotlib is not installed."""
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        return False
-    mpl.use("Agg")
+def draw(found: Json, file: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, panels = plt.subplots(1, 2, figsize=(13, 5), sharex=True, sharey=True, layout="constrained")
@@ -77,7 +71,6 @@ def draw(found: Json, file: Path) -> bool:
     panels[0].set_ylabel("p99, ms")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize="small", frameon=False)
     figure.savefig(file, dpi=120)
-    return True
 
 
 def _line(panel: Any, server: str, number: int, cases: list[Json]) -> None:
