@@ -148,12 +148,25 @@ def test_a_client_that_hangs_up_costs_nothing():
         assert service.stop()
 
 
-DYING = f"""
+ALTERED = """
 import os, sys, time
 from pathlib import Path
-sys.path.insert(0, {str(HERE)!r})
+sys.path.insert(0, {here!r})
 import service
+{change}
+if __name__ == "__main__":
+    service.main()
+"""
 
+
+def altered(folder, change):
+    """Return a program that is the service, but for a `change`."""
+    program = folder / "altered.py"
+    program.write_text(ALTERED.format(here=str(HERE), change=change))
+    return program
+
+
+DYING = """
 class Dying:
     def __init__(self):
         while Path(__file__).with_name("hold").exists():
@@ -162,15 +175,12 @@ class Dying:
     def __call__(self, queries):
         return queries if "die" not in queries else os._exit(1)
 
-if __name__ == "__main__":
-    service.Search = Dying
-    service.main()
+service.Search = Dying
 """
 
 
 def test_a_lost_worker_costs_one_batch_and_is_replaced(tmp_path):
-    (tmp_path / "dying.py").write_text(DYING)
-    with serving(program=tmp_path / "dying.py") as service:
+    with serving(program=altered(tmp_path, DYING)) as service:
         (tmp_path / "hold").touch()  # the next one takes its time
         answer = service.get("/search?q=die", timeout=30)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
@@ -196,26 +206,19 @@ def test_stopping_under_load_answers_who_was_let_in():
         assert asyncio.run(stopped(service)) == (True, [200] * 60)
 
 
-COUNTED = f"""
-import sys
-sys.path.insert(0, {str(HERE)!r})
-import service
-
+COUNTED = """
 class Counted(service.Batcher):
     async def __aexit__(self, *error):
         await super().__aexit__(*error)
         print(self.statistics().submitted, self.statistics().succeeded)
 
-if __name__ == "__main__":
-    service.Batcher = Counted
-    service.main()
+service.Batcher = Counted
 """
 
 
 def test_stopping_under_a_steady_load_loses_nothing(tmp_path):
     """Callers who ask again as soon as they are answered: all that they sent is answered, and then they are told to go."""
-    (tmp_path / "counted.py").write_text(COUNTED)
-    with serving(program=tmp_path / "counted.py") as service:
+    with serving(program=altered(tmp_path, COUNTED)) as service:
         load = service.load("--seconds=60", "--waves=1", "--callers=100", "--pause=0.001")
         service.eventually(lambda: service.outcome("succeeded") > 500)
         assert service.stop()
