@@ -134,12 +134,13 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
                 crowd += (item, future, queue.now or self._time())
             else:
                 request = queue.welcome(item, future, queue.now or self._time(), self._waits)
-                ticket = queue.admitted
+                crowd, ticket = queue.crowd, queue.admitted + queue.outside
         try:
             return await future  # type: ignore[no-any-return]
         except BaseException as error:
             if request is None:
-                queue.leave(ticket, future, self._flights)
+                queue.leave(crowd, ticket, future, self._flights)
+                del crowd
             else:
                 request.leave("cancelled")
             del request, future  # or the exception, this frame and the future would keep each other alive

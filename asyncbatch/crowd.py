@@ -1,8 +1,8 @@
 """The crowd: plain requests that came one after the other, side by side in one list instead of an object each.
 
-That is what most requests are, and an object for each would be a third of what they cost. A caller knows its ticket, which
-is the number of those admitted when it came; where it stands follows from that, as long as nobody else comes in behind a
-crowd: before that, and wherever one of them matters by itself, requests are made of them.
+That is what most requests are, and an object for each would be a third of what they cost. A caller knows its crowd and its
+ticket, which is the number of those who had come by then; where it stands follows from that and from the ticket of the last
+of the crowd, as nobody else comes in between. Wherever one of them matters by itself, requests are made of them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .request import GONE, Request
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .request import Place
 
@@ -23,14 +22,16 @@ __all__ = ("Crowd", "person_of", "persons")
 class Crowd(list[Any]):
     """The item, the future and the arrival of one, then those of the next; true as long as there is anybody.
 
-    What stands before `at` was taken; `dead` of the others left early, and have `GONE` as their future.
+    What stands before `at` was taken; `dead` of the others left early, and have `GONE` as their future. `last` is the ticket
+    of the last of them once somebody else came behind it, and nobody comes to it any more.
     """
 
-    __slots__ = ("at", "dead", "is_done")
+    __slots__ = ("at", "dead", "is_done", "last")
+    last: int
 
-    def __init__(self, future: asyncio.Future[Any]) -> None:
+    def __init__(self, is_done: Callable[[Any], bool]) -> None:
         super().__init__()
-        self.is_done = type(future).done
+        self.is_done = is_done
         self.at = self.dead = 0
 
     def waiting(self) -> int:
@@ -48,9 +49,9 @@ class Crowd(list[Any]):
     def take(self, count: int) -> tuple[list[Any], list[Any], list[float]]:
         """Take out the items, the futures and the arrivals of the next `count`, or of all."""
         at = self.at
-        end = min(at + 3 * count, len(self))
+        end = at + 3 * count
         taken = self[at:end:3], self[at + 1 : end : 3], self[at + 2 : end : 3]
-        if end == len(self):
+        if end >= len(self):
             self.clear()
             self.at = self.dead = 0
             return taken

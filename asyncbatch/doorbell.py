@@ -23,6 +23,7 @@ class Doorbell(asyncio.Queue[Any]):
     def __init__(self, bound: float, *, watchful: bool) -> None:
         self.admitted = 0  # items that ever came in, and of these
         self.gone = 0  # those that were taken or left
+        self.outside = 0  # items that wait for room, and are in the order all the same
         self.watchful = self._always = watchful
         self.bound = bound
         self._loop = asyncio.get_running_loop()

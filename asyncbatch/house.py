@@ -123,7 +123,8 @@ class House:
 
     def statistics(self, ready: int) -> Statistics:
         in_flight, queue = sum([flight.aboard for flight in tuple(self.flights)]), self.queue
-        return self.tally.snapshot(queue.admitted, queue.qsize(), in_flight, len(queue.lobby), self.capacity, ready)
+        waiting_for_room = len(queue.lobby) + queue.outside
+        return self.tally.snapshot(queue.admitted, queue.qsize(), in_flight, waiting_for_room, self.capacity, ready)
 
     def __str__(self) -> str:
         return f"{self.queue.qsize()} queued | {len(self.flights)} of {self.capacity} batches in flight"

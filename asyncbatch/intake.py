@@ -9,7 +9,7 @@ import math
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from .crowd import person_of
+from .crowd import Crowd, person_of
 from .lobby import SWEEP_AT, Lobby
 from .order import Order
 from .request import Bulk, Request
@@ -55,8 +55,8 @@ class IntakeQueue(Order):
         if self.admitted >= self.alarm:
             self._attend(request, waits)
         else:
-            self.admitted += 1
             self._put(request)
+            self.admitted += 1
 
     def put_bulk(self, bulk: Bulk) -> None:
         """Take in what there is room for; the rest follows through the lobby, first come first served."""
@@ -78,14 +78,24 @@ class IntakeQueue(Order):
             self.ring()
 
     def welcome(self, item: Any, future: Any, arrived: float, waits: bool) -> Request | None:
-        """Take one into the crowd whose arrival matters, as it wakes a resident; if there is no room, it is a request."""
-        if (self.admitted == self.gone and not self.watchful and self._loop.is_running()) or self._has_room():
+        """Take one into the crowd whose arrival matters: it wakes a resident or waits for room. Else return its request."""
+        if self.watchful or not self._loop.is_running():
+            self._check()
+        if self.admitted == self.gone or (not self.outside and self._has_room()):
             self.admitted += 1
-            self.crowd.extend((item, future, arrived))
+            crowd = self.crowd
+            crowd += (item, future, arrived)
             if self.admitted > self._wake_at:
                 self.ring()
             else:
                 self._set_alarm()
+            return None
+        if waits and not self.lobby.line:
+            self.outside += 1
+            crowd = self.crowd
+            crowd += (item, future, arrived)
+            if self._idle:
+                self.ring()  # a queue that is smaller than a batch will not fill one
             return None
         request = Request()
         request.item, request.future, request.arrived, request.place = item, future, arrived, self
@@ -94,14 +104,14 @@ class IntakeQueue(Order):
 
     def _attend(self, request: Any, waits: bool) -> None:
         """Take in an arrival that matters: one that wakes a resident, finds no room, or has a cost."""
+        if self.watchful or not self._loop.is_running():
+            self._check()
         if self._has_room():
             self._add(request)
         else:
             self._overfill(request, waits, self._victim)
 
     def _has_room(self) -> bool:
-        if self.watchful or not self._loop.is_running():
-            self._check()
         return (not self.lobby.line or self.lobby.first() is None) and self.admitted < self.gone + self.bound
 
     def _overfill(self, request: Any, waits: bool, victim: Callable[[], Any]) -> None:
@@ -117,10 +127,10 @@ class IntakeQueue(Order):
             raise self._overflow()
 
     def _add(self, request: Any) -> None:
+        self._put(request)
         self.admitted += 1
         if self._costed:
             self.cost += request.cost
-        self._put(request)
         if self.admitted > self._wake_at:
             self.ring()
         else:
@@ -128,6 +138,12 @@ class IntakeQueue(Order):
 
     def _admit(self) -> None:
         """Let those who wait for room come in, in their order, as far as there is room."""
+        if self.outside:
+            entering = min(self.outside, int(self.bound) - self.qsize())
+            self.outside -= entering
+            self.admitted += entering
+            if self.admitted > self._wake_at:
+                self.ring()
         # The first may let others in as it leaves: it is asked for before the room is.
         while (request := self.lobby.first()) is not None and not self.full():
             if isinstance(request, Bulk):
@@ -156,7 +172,10 @@ class IntakeQueue(Order):
 
     def board(self, flight: Flight, limit: int, budget: float = math.inf) -> None:
         """Move those who go next into `flight`: at most `limit` items, and at most `budget` in cost, but at least one."""
-        if self.crowd and not self._queue and self._board_crowd(flight, limit):
+        if self.outside:
+            limit = min(limit, int(self.bound))
+        crowd = self._foremost(limit) if self._queue else self.crowd
+        if crowd and self._board_crowd(crowd, flight, limit):
             pass
         elif self._bulks or self._costed:
             self._board_measured(flight, limit, budget)
@@ -164,20 +183,23 @@ class IntakeQueue(Order):
             self._board_singles(flight, limit)
         if flight.passengers:
             flight.oldest = flight.passengers[0].arrived if self.in_order else min(map(_ARRIVED, flight.passengers))
-        if self.lobby.line:
+        if self.lobby.line or self.outside:
             self._admit()
         self.hand_over()
 
-    def _board_crowd(self, flight: Flight, limit: int) -> bool:
-        """Let the next of the crowd board, unless some of them left: then they are requests now."""
-        crowd = self.crowd
+    def _board_crowd(self, crowd: Crowd, flight: Flight, limit: int) -> bool:
+        """Let the next of a crowd board, unless some of them left: then they are requests now."""
         thinned = crowd.dead
         items, futures, arrivals = crowd.take(limit)  # here, and in the next line, is work for each request: left to C
         if thinned or any(map(crowd.is_done, futures)):
-            self._line_up_persons(items, futures, arrivals)
+            self._line_up_persons(crowd, items, futures, arrivals)
             return False
         flight.items, flight.crew, flight.arrivals = items, futures, arrivals
-        flight.last = self.admitted - crowd.waiting() if crowd else self.admitted
+        if crowd is self.crowd:  # as in `_last_of`, which is a call
+            flight.last = self.admitted + self.outside - (crowd.waiting() if crowd else 0)
+        else:
+            flight.last = crowd.last - crowd.waiting()
+            self._drop_empty(crowd)
         flight.oldest, flight.arrived = arrivals[0], sum(arrivals)
         self.gone += len(items)
         return True
@@ -249,13 +271,13 @@ class IntakeQueue(Order):
             self._bury()
         self._make_room()
 
-    def leave(self, ticket: int, future: Any, flights: Iterable[Flight]) -> None:
-        """Note that the caller who came into the crowd with this `ticket` left early, wherever it is by now."""
-        if person_of(future) is None and self.crowd.lose(self.admitted - ticket):
+    def leave(self, crowd: Crowd, ticket: int, future: Any, flights: Iterable[Flight]) -> None:
+        """Note that the caller who came into `crowd` with this `ticket` left early, wherever it is by now."""
+        if person_of(future) is None and crowd.lose(self._last_of(crowd) - ticket):
             self.gone += 1
             self._tally.count("cancelled", 1)
-            if self.crowd.dead > max(SWEEP_AT, self.crowd.waiting() // 2):
-                self._disperse()
+            if crowd.dead > max(SWEEP_AT, crowd.waiting() // 2):
+                self._disperse(crowd)
             self._make_room()
             return
         for flight in flights:
@@ -264,6 +286,9 @@ class IntakeQueue(Order):
                 break
         if (request := person_of(future)) is not None:
             request.leave("cancelled")
+
+    def _last_of(self, crowd: Crowd) -> int:
+        return self.admitted + self.outside if crowd is self.crowd else crowd.last
 
     def _make_room(self) -> None:
         """Let those in for whom there is room now, and see to it that nobody waits for those who left."""

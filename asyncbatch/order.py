@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from .crowd import Crowd, persons
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = ("Order",)
 
-_PIECE = 64  # so many of a crowd become requests at a time, where not all have to
+_PIECE = 64  # so many of a crowd become requests at a time
 
 
 class Order(Doorbell):
     """Requests in the order of their arrival: those in the line, then those in the crowd.
+
+    A crowd that somebody else came behind stands in the line itself. The last of all, as many as `outside` says, wait for
+    room: who they are need not be known, as one leaves and lets one in wherever it stood.
 
     What other disciplines make of it has no crowd: their requests matter one by one.
     """
@@ -36,27 +40,63 @@ class Order(Doorbell):
     objective = math.inf  # within how many seconds those without a deadline are to be answered
     crowd: Crowd = cast("Crowd", None)  # there is none where it is not made, and nobody may come to it
     handed_out = False  # whether futures may know their requests
+    _crowds = 0  # how many stand in the line
 
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
-        self.crowd = Crowd(self._loop.create_future())
+        self.crowd = Crowd(type(self._loop.create_future()).done)
         self._queue: deque[Any] = deque()
         self._get = self._queue.popleft  # type: ignore[method-assign]
 
     def _put(self, request: Any) -> None:
         if self.crowd:
-            self._disperse()
+            self._close_crowd()
         self._queue.append(request)
 
-    def _disperse(self, count: int = sys.maxsize) -> None:
-        """Make requests of the crowd, or of the next `count` in it."""
-        self._line_up_persons(*self.crowd.take(count))
+    def _close_crowd(self) -> None:
+        """Let the crowd stand in the line, as requests if it is small, so that others can come behind it."""
+        crowd = self.crowd
+        if crowd.waiting() <= _PIECE:
+            self._disperse(crowd)
+        else:
+            crowd.last = self.admitted + self.outside
+            self._queue.append(crowd)
+            self._crowds += 1
+            self.crowd = Crowd(crowd.is_done)
 
-    def _line_up_persons(self, items: list[Any], futures: list[Any], arrivals: list[float]) -> None:
+    def _foremost(self, most: int = 0) -> Crowd | None:
+        """Return the crowd whose turn it is, None if it is a request's, or if one of the next `most` is behind the crowd."""
+        if not self._queue:
+            return self.crowd
+        first = self._queue[0] if self._crowds else None
+        return first if type(first) is Crowd and first.waiting() >= most else None
+
+    def _disperse(self, crowd: Crowd, count: int = sys.maxsize) -> None:
+        """Make requests of a crowd, or of the next `count` in it."""
+        self._line_up_persons(crowd, *crowd.take(count))
+
+    def _line_up_persons(self, crowd: Crowd, items: list[Any], futures: list[Any], arrivals: list[float]) -> None:
+        """Let requests stand where those stood who were just taken out of `crowd`."""
         self.handed_out = True
-        self._queue.extend(persons(items, futures, arrivals, cast("Place", self)))
+        requests = persons(items, futures, arrivals, cast("Place", self))
+        if crowd is self.crowd:
+            self._queue.extend(requests)
+            return
+        ahead = next(index for index, entry in enumerate(self._queue) if entry is crowd)
+        self._queue.rotate(-ahead)
+        self._drop_empty(crowd)
+        self._queue.extendleft(reversed(requests))
+        self._queue.rotate(ahead)
+
+    def _drop_empty(self, crowd: Crowd) -> None:
+        """Take a crowd that is the first in the line out of it, if nobody is left in it."""
+        if not crowd and crowd is not self.crowd:
+            self._queue.popleft()
+            self._crowds -= 1
 
     def _take(self, limit: int) -> list[Any]:
         """Return those who go next, at most `limit`, tombstones included."""
+        if self._crowds:
+            limit = next((index for index, entry in enumerate(islice(self._queue, limit)) if type(entry) is Crowd), limit)
         if len(self._queue) > limit:
             return [self._get() for _ in range(limit)]
         taken = list(self._queue)
@@ -64,24 +104,28 @@ class Order(Doorbell):
         return taken
 
     def _line(self) -> Any:
-        """Return the line of those who have a request; where it is empty the next of the crowd come into it."""
-        while self.crowd and not self._queue:
-            self._disperse(_PIECE)
+        """Return the line, with a request at its head: where it is a crowd's turn, the next of it come into the line."""
+        while (self._crowds or not self._queue) and (crowd := self._foremost()):
+            self._disperse(crowd, _PIECE)
         return self._queue
 
     def _peek(self) -> Any:
         line = self._line()
         return line[0] if line else None
 
-    def _entries(self) -> Iterable[Any]:
-        """All entries, tombstones included, in no matter which order."""
-        if self.crowd:
-            self._disperse()
+    def _entries(self, enough: float = math.inf) -> Iterable[Any]:
+        """All requests, tombstones included, in no matter which order; behind `enough` items there may be crowds as well."""
+        if self._crowds or self.crowd:
+            ahead = []
+            while enough > 0 and self._line():
+                ahead.append(request := self._get())
+                enough -= 0 if request.place is None or request.future.done() else request.size
+            self._queue.extendleft(reversed(ahead))
         return self._queue
 
     def _sweep(self) -> None:
         """Take the tombstones out."""
-        live = [request for request in self._queue if request.place is not None]
+        live = [entry for entry in self._queue if type(entry) is Crowd or entry.place is not None]
         self._queue.clear()
         self._queue.extend(live)
 
@@ -102,7 +146,7 @@ class Order(Doorbell):
 
     def oldest(self) -> float:
         """Return the arrival time of the request that has waited longest, `inf` if none waits."""
-        if self.crowd and not self._queue and (arrived := self.crowd.oldest()) is not None:
+        if (crowd := self._foremost()) and (arrived := crowd.oldest()) is not None:
             return arrived
         return math.inf if (request := self.eldest()) is None else request.arrived
 
@@ -120,10 +164,10 @@ class Order(Doorbell):
 
     def prune(self, enough: int) -> None:
         """Let those go who were cancelled in this very pass and not resumed yet, unless `enough` others are found first."""
-        if self.crowd and not self._queue and not self.crowd.is_thinned(enough):
+        if (crowd := self._foremost(enough)) and not crowd.is_thinned(enough):
             return
         cancelled = []
-        for request in self._entries():
+        for request in self._entries(enough):
             if request.place is None or request.future.done():
                 cancelled.append(request)
                 continue

@@ -39,7 +39,7 @@ async def coming(batcher, items):
 async def crowd(size):
     loop = asyncio.get_running_loop()
     futures = [loop.create_future() for _ in range(size)]
-    crowd = Crowd(futures[0])
+    crowd = Crowd(type(futures[0]).done)
     for number, future in enumerate(futures):
         crowd += (number, future, float(number))
     return crowd, futures
