@@ -22,8 +22,8 @@ __all__ = ("Crowd", "person_of", "persons")
 class Crowd(list[Any]):
     """The item, the future and the arrival of one, then those of the next; true as long as there is anybody.
 
-    What stands before `at` was taken; `dead` of the others left early, and have `GONE` as their future. `last` is the ticket
-    of the last of them once somebody else came behind it, and nobody comes to it any more.
+    What stands before `at` was taken; `dead` of the others left early, and have `GONE` as their future. `last` is the
+    ticket of the last of them, once somebody else came behind it and nobody comes to it any more.
     """
 
     __slots__ = ("at", "dead", "is_done", "last")

@@ -42,6 +42,14 @@ class Doorbell(asyncio.Queue[Any]):
     def full(self) -> bool:
         return self.qsize() >= self.bound
 
+    def let_in(self) -> None:
+        """Let as many of those outside in as there is room for."""
+        entering = min(self.outside, int(self.bound) - self.qsize())
+        self.outside -= entering
+        self.admitted += entering
+        if self.admitted > self._wake_at:
+            self.ring()
+
     def doze(self, more: float, timeout: float) -> asyncio.Future[bool]:
         """Return a future: False once `more` further items are in, or at a `ring`; True if `timeout` seconds came first."""
         getter: asyncio.Future[bool] = self._loop.create_future()

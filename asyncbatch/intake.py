@@ -9,7 +9,7 @@ import math
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from .crowd import Crowd, person_of
+from .crowd import person_of
 from .lobby import SWEEP_AT, Lobby
 from .order import Order
 from .request import Bulk, Request
@@ -17,6 +17,7 @@ from .request import Bulk, Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .crowd import Crowd
     from .discipline import Discipline
     from .flight import Flight
     from .metrics.statistics import Tally
@@ -139,11 +140,7 @@ class IntakeQueue(Order):
     def _admit(self) -> None:
         """Let those who wait for room come in, in their order, as far as there is room."""
         if self.outside:
-            entering = min(self.outside, int(self.bound) - self.qsize())
-            self.outside -= entering
-            self.admitted += entering
-            if self.admitted > self._wake_at:
-                self.ring()
+            self.let_in()
         # The first may let others in as it leaves: it is asked for before the room is.
         while (request := self.lobby.first()) is not None and not self.full():
             if isinstance(request, Bulk):
@@ -173,7 +170,7 @@ class IntakeQueue(Order):
     def board(self, flight: Flight, limit: int, budget: float = math.inf) -> None:
         """Move those who go next into `flight`: at most `limit` items, and at most `budget` in cost, but at least one."""
         if self.outside:
-            limit = min(limit, int(self.bound))
+            limit = min(limit, int(self.bound))  # those outside are in the line as well
         crowd = self._foremost(limit) if self._queue else self.crowd
         if crowd and self._board_crowd(crowd, flight, limit):
             pass
@@ -195,7 +192,7 @@ class IntakeQueue(Order):
             self._line_up_persons(crowd, items, futures, arrivals)
             return False
         flight.items, flight.crew, flight.arrivals = items, futures, arrivals
-        if crowd is self.crowd:  # as in `_last_of`, which is a call
+        if crowd is self.crowd:
             flight.last = self.admitted + self.outside - (crowd.waiting() if crowd else 0)
         else:
             flight.last = crowd.last - crowd.waiting()
@@ -206,7 +203,7 @@ class IntakeQueue(Order):
 
     def _board_singles(self, flight: Flight, limit: int) -> None:
         passengers = flight.passengers
-        while self._line() and (room := limit - len(passengers)):
+        while (room := limit - len(passengers)) and self._line(room):  # who boards, and no more
             taken = self._take(room)
             for request in taken:
                 if request.future.done():  # it left, or was cancelled in this very pass
@@ -273,7 +270,8 @@ class IntakeQueue(Order):
 
     def leave(self, crowd: Crowd, ticket: int, future: Any, flights: Iterable[Flight]) -> None:
         """Note that the caller who came into `crowd` with this `ticket` left early, wherever it is by now."""
-        if person_of(future) is None and crowd.lose(self._last_of(crowd) - ticket):
+        last = self.admitted + self.outside if crowd is self.crowd else crowd.last
+        if person_of(future) is None and crowd.lose(last - ticket):
             self.gone += 1
             self._tally.count("cancelled", 1)
             if crowd.dead > max(SWEEP_AT, crowd.waiting() // 2):
@@ -286,9 +284,6 @@ class IntakeQueue(Order):
                 break
         if (request := person_of(future)) is not None:
             request.leave("cancelled")
-
-    def _last_of(self, crowd: Crowd) -> int:
-        return self.admitted + self.outside if crowd is self.crowd else crowd.last
 
     def _make_room(self) -> None:
         """Let those in for whom there is room now, and see to it that nobody waits for those who left."""

@@ -1,4 +1,7 @@
-"""The lobby: requests that wait for room in a full queue. They hold no place in it, and are admitted in their order."""
+"""The lobby: requests that wait for room in a full queue. They hold no place in it, and are admitted in their order.
+
+Plain ones wait for room in the crowd instead, see `asyncbatch.order`, unless there is somebody in the lobby before them.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Order",)
 
-_PIECE = 64  # so many of a crowd become requests at a time
+_PIECE = 64  # so many of a crowd may become requests at a time, even if only some of them have to
 
 
 class Order(Doorbell):
@@ -64,7 +64,7 @@ class Order(Doorbell):
             self.crowd = Crowd(crowd.is_done)
 
     def _foremost(self, most: int = 0) -> Crowd | None:
-        """Return the crowd whose turn it is, None if it is a request's, or if one of the next `most` is behind the crowd."""
+        """Return the crowd whose turn it is; None if it is a request's, or one of the next `most` is behind the crowd."""
         if not self._queue:
             return self.crowd
         first = self._queue[0] if self._crowds else None
@@ -103,21 +103,21 @@ class Order(Doorbell):
         self._queue.clear()
         return taken
 
-    def _line(self) -> Any:
-        """Return the line, with a request at its head: where it is a crowd's turn, the next of it come into the line."""
+    def _line(self, piece: int) -> Any:
+        """Return the line, with a request at its head: where it is a crowd's turn, the next `piece` of it come in."""
         while (self._crowds or not self._queue) and (crowd := self._foremost()):
-            self._disperse(crowd, _PIECE)
+            self._disperse(crowd, piece)
         return self._queue
 
     def _peek(self) -> Any:
-        line = self._line()
+        line = self._line(1)
         return line[0] if line else None
 
     def _entries(self, enough: float = math.inf) -> Iterable[Any]:
-        """All requests, tombstones included, in no matter which order; behind `enough` items there may be crowds as well."""
+        """All requests, tombstones included, in no matter which order; behind `enough` items there may be crowds."""
         if self._crowds or self.crowd:
             ahead = []
-            while enough > 0 and self._line():
+            while enough > 0 and self._line(_PIECE):
                 ahead.append(request := self._get())
                 enough -= 0 if request.place is None or request.future.done() else request.size
             self._queue.extendleft(reversed(ahead))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import math
 import random
 import sys
@@ -16,6 +17,26 @@ from asyncbatch import Batcher, Closed, DeadlineExceeded, Fifo, LatencyObjective
 from asyncbatch.crowd import Crowd, person_of, persons
 from asyncbatch.request import GONE, Request
 from asyncbatch.testing import RecordingFunction
+
+
+@pytest.fixture(params=[1, 64], autouse=True)
+def pieces(request, monkeypatch):
+    """As it goes with few, and as with more than are made requests at a time."""
+    monkeypatch.setattr("asyncbatch.order._PIECE", request.param)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """One for each request that is made of somebody in a crowd, or for want of room."""
+    made = []
+
+    def make():
+        made.append(1)
+        return Request()
+
+    monkeypatch.setattr("asyncbatch.crowd.Request", make)
+    monkeypatch.setattr("asyncbatch.intake.Request", make)
+    return made
 
 
 def crowd_of(batcher):
@@ -205,6 +226,231 @@ async def test_in_a_stuck_queue_those_who_left_take_no_room_for_ever():
             assert len(line_of(batcher)) + crowd_of(batcher).waiting() < 200
         batcher.release()
         assert [await task for task in stay] == [*range(10)]
+
+
+# Behind a crowd.
+
+
+async def only(batcher, item):
+    (result,) = await batcher.map([item])
+    return result
+
+
+OTHERS = {
+    "submit": lambda batcher, item: asyncio.ensure_future(outcome(batcher.submit(item))),
+    "map": lambda batcher, item: asyncio.ensure_future(outcome(only(batcher, item))),
+    "timeout": lambda batcher, item: asyncio.ensure_future(outcome(batcher(item, timeout=1000))),
+}
+
+
+async def crowds(batcher, size, others=("submit", "map", "timeout")):
+    """Let crowds of `size` come, and one of each of the `others` behind each; return all callers."""
+    tasks, came = [], itertools.count()
+    for other in others:
+        tasks += await coming(batcher, itertools.islice(came, size))
+        tasks.append(OTHERS[other](batcher, next(came)))
+        await passes()
+    return tasks + await coming(batcher, itertools.islice(came, size))
+
+
+@pytest.mark.parametrize("other", OTHERS)
+async def test_who_comes_behind_a_crowd_holds_up_nobody(other, made):
+    async with busy(queue=Fifo(maxsize=math.inf)) as (batcher, function):
+        tasks = await coming(batcher, range(500))
+        tasks.append(OTHERS[other](batcher, 500))
+        await passes()
+        tasks += await coming(batcher, range(501, 1000))
+        tasks.append(OTHERS[other](batcher, 1000))
+        await passes()
+        assert len(made) <= 1
+        batcher.release()
+        assert await asyncio.gather(*tasks) == [*range(1001)]
+        assert function.items == [*range(1001)]
+        assert len(made) < 150  # those before the end of a crowd, where a batch is of both
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("others", [(), ("submit",)])
+async def test_one_who_leaves_in_this_very_pass_holds_up_nobody(others, made):
+    async with busy(queue=Fifo(maxsize=math.inf)) as (batcher, function):
+        tasks = await crowds(batcher, 500, others)
+        asyncio.get_running_loop().call_soon(tasks[5].cancel)
+        batcher._house.queue.prune(32)
+        assert len(made) < 200
+        batcher.release()
+        stay = [each for each in range(len(tasks)) if each != 5]
+        assert [await tasks[each] for each in stay] == stay
+        assert function.items == stay
+
+
+@pytest.mark.parametrize("most", [1, 7, 64, 1000])
+async def test_those_behind_a_crowd_go_after_it_and_before_the_next(most):
+    async with busy(max_batch_size=most) as (batcher, function):
+        tasks = await crowds(batcher, 100)
+        assert batcher.statistics().queued == 403
+        batcher.release()
+        assert await asyncio.gather(*tasks) == [*range(403)]
+        assert function.items == [*range(403)]
+        assert conserved(batcher)
+
+
+@pytest.mark.parametrize("most", [7, 1000])
+@pytest.mark.parametrize(
+    "gone",
+    [range(3), range(99, 103), [50, 101, 150, 201, 250], range(101, 201), [*range(0, 40), *range(103, 170)], range(403)],
+    ids=["first", "last of one", "here and there", "a whole crowd", "most of one", "all"],
+)
+@pytest.mark.parametrize("resumed", [True, False])
+async def test_nobody_is_run_who_left_a_crowd_with_others_behind_it(most, gone, resumed):
+    async with busy(max_batch_size=most) as (batcher, function):
+        tasks = await crowds(batcher, 100)
+        for place in gone:
+            tasks[place].cancel()
+        if resumed:
+            await passes()
+            assert batcher.statistics().queued == 403 - len(gone)
+            assert conserved(batcher)
+        batcher.release()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert kinds(results) == [asyncio.CancelledError if each in gone else each for each in range(403)]
+        assert function.items == [each for each in range(403) if each not in gone]
+        assert batcher.statistics().cancelled == len(gone)
+        assert conserved(batcher)
+
+
+async def test_who_leaves_in_flight_is_found_whichever_crowd_it_came_with():
+    gates = [asyncio.Event() for _ in range(7)]
+    function = RecordingFunction(script=gates)
+    async with running(function, max_batch_size=40, queue=Fifo(maxsize=math.inf)) as batcher:
+        first = asyncio.create_task(batcher("first"))
+        await until(lambda: function.running)
+        tasks = await crowds(batcher, 80, ("submit",))
+        for number, place in enumerate((3, 44, 80, 121)):
+            gates[number].set()
+            await until(lambda: len(function.batches) == number + 2)  # noqa: B023
+            tasks[place].cancel()
+            await passes()
+            assert batcher.statistics().in_flight == len(function.batches[-1]) - 1
+        for gate in gates:
+            gate.set()
+        results = kinds(await asyncio.gather(*tasks, return_exceptions=True))
+        assert results == [asyncio.CancelledError if each in (3, 44, 80, 121) else each for each in range(161)]
+        assert await first == "first"
+        assert conserved(batcher)
+
+
+async def test_crowds_that_all_have_left_take_no_room_for_ever():
+    async with busy(queue=Fifo(maxsize=math.inf)) as (batcher, _):
+        stay = await crowds(batcher, 100)
+        for _ in range(5):
+            tasks = await crowds(batcher, 100)
+            for task in tasks:
+                task.cancel()
+            await passes()
+            assert batcher.statistics().queued == 403
+            held = sum(each.waiting() if isinstance(each, Crowd) else 1 for each in line_of(batcher))
+            assert held + crowd_of(batcher).waiting() < 800
+        batcher.release()
+        assert [await task for task in stay] == [*range(403)]
+
+
+async def test_all_are_told_when_the_batcher_closes():
+    function = RecordingFunction(script=[asyncio.Event()])
+    async with Batcher(function, max_batch_size=10) as batcher:
+        first = asyncio.create_task(outcome(batcher("first")))
+        await until(lambda: function.running)
+        tasks = await crowds(batcher, 100)
+        await batcher.aclose(drain=False, timeout=0)
+        assert kinds([await task for task in [first, *tasks]]) == [Closed] * 404
+        assert batcher.statistics().closed == 404
+        assert conserved(batcher)
+
+
+async def test_the_first_of_the_foremost_crowd_is_evicted():
+    async with busy(queue=Fifo(maxsize=210, when_full="evict")) as (batcher, function):
+        tasks = await crowds(batcher, 100)
+        batcher.release()
+        assert kinds([await task for task in tasks]) == [QueueFull] * 193 + [*range(193, 403)]
+        assert function.items == [*range(193, 403)]
+
+
+@pytest.mark.virtual
+async def test_a_deadline_behind_a_crowd_is_kept():
+    async with busy(queue=Fifo(maxsize=math.inf)) as (batcher, function):
+        tasks = await coming(batcher, range(100))
+        late = asyncio.create_task(outcome(batcher("late", timeout=0.5)))
+        await passes()
+        tasks += await coming(batcher, range(100, 200))
+        assert isinstance(await late, DeadlineExceeded)
+        batcher.release()
+        assert [await task for task in tasks] == [*range(200)]
+        assert function.items == [*range(200)]
+        assert conserved(batcher)
+
+
+# Waiting for room.
+
+
+async def test_who_waits_for_room_has_no_object_either(made):
+    async with busy(queue=Fifo(maxsize=4)) as (batcher, function):
+        tasks = await coming(batcher, range(100))
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (4, 96)
+        assert conserved(batcher)
+        with pytest.raises(QueueFull):
+            batcher.submit("one more")
+        batcher.release()
+        assert [await task for task in tasks] == [*range(100)]
+        assert function.batches == [[*range(first, first + 4)] for first in range(0, 100, 4)]
+        assert not made
+
+
+@pytest.mark.parametrize("places", [[0], [3], [4], [9], [0, 4, 9], [2, 3, 4, 5], [*range(4, 10)], [*range(10)]])
+@pytest.mark.parametrize("resumed", [True, False])
+async def test_nobody_is_run_who_left_before_there_was_room(places, resumed):
+    async with busy(queue=Fifo(maxsize=4)) as (batcher, function):
+        tasks = await coming(batcher, range(10))
+        for place in places:
+            tasks[place].cancel()
+        if resumed:
+            await passes()
+            stay = 10 - len(places)
+            assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (min(4, stay), max(0, stay - 4))
+            assert batcher.statistics().cancelled == len(places)
+            assert conserved(batcher)
+        batcher.release()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert kinds(results) == [asyncio.CancelledError if each in places else each for each in range(10)]
+        assert function.items == [each for each in range(10) if each not in places]
+        assert batcher.statistics().cancelled == len(places)
+        assert conserved(batcher)
+
+
+async def test_all_kinds_of_callers_wait_for_room_in_the_order_of_their_arrival():
+    async with busy(queue=Fifo(maxsize=3)) as (batcher, function):
+        came = itertools.count()
+        tasks = []
+        for other in ("timeout", "map", "timeout"):
+            tasks += await coming(batcher, itertools.islice(came, 5))
+            tasks.append(OTHERS[other](batcher, next(came)))
+            await passes()
+        tasks += await coming(batcher, itertools.islice(came, 5))
+        assert (batcher.statistics().queued, batcher.statistics().waiting_for_room) == (3, 20)
+        batcher.release()
+        await asyncio.gather(*tasks)
+        assert function.items == [*range(23)]
+        assert batcher.statistics().waiting_for_room == 0
+        assert conserved(batcher)
+
+
+async def test_who_waits_for_room_is_told_when_the_batcher_closes():
+    function = RecordingFunction(script=[asyncio.Event()])
+    async with Batcher(function, queue=Fifo(maxsize=3)) as batcher:
+        tasks = [asyncio.create_task(outcome(batcher(item))) for item in range(20)]
+        await until(lambda: function.running)
+        await batcher.aclose(drain=False, timeout=0)
+        assert kinds([await task for task in tasks]) == [Closed] * 20
+        assert (batcher.statistics().closed, batcher.statistics().waiting_for_room) == (20, 0)
+        assert conserved(batcher)
 
 
 @pytest.mark.virtual

@@ -769,8 +769,10 @@ class Histories(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("sweeping", [False, True], ids=["", "sweeping"])
 def test_every_history_of_calls_and_faults_keeps_the_promises(sweeping, monkeypatch):
-    if sweeping:  # as it goes where many leave, which no history here is long enough for
+    if sweeping:  # as it goes where many come and leave, which no history here is long enough for
         monkeypatch.setattr("asyncbatch.order.SWEEP_AT", 0)
+        monkeypatch.setattr("asyncbatch.intake.SWEEP_AT", 0)
+        monkeypatch.setattr("asyncbatch.order._PIECE", 1)
         monkeypatch.setattr("asyncbatch.lobby.SWEEP_AT", 0)
         monkeypatch.setattr("asyncbatch.deadlines._SLACK", 1)
     examples = int(os.environ.get("ASYNCBATCH_EXAMPLES", "250"))
