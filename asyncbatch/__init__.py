@@ -3,16 +3,17 @@
     item -> request -> queue -> policy -> batch -> executor -> scatter -> caller
 
 General layout, in the order of imports; a room knows only those above it.
+    compiling                           how the rest may be compiled
     errors, parameters, function        what can go wrong, what a setting and a function may be
     request, shared, deadlines          what travels, and by when it must be answered
     metrics                             what a batcher says of itself
     crowd, scatter, flight              who is in a batch, who gets what came of it, and the batch on its way
     padding                             how much of it only fills up
-    doorbell, lobby, order, discipline  where requests wait
-    intake, ranked, queues              and which goes next
+    gate, doorbell, lobby, order        where requests wait
+    discipline, intake, ranked, queues  and which goes next
     policies, batchtime, objectives     when a batch is to leave
-    returning, departures               and when it does
-    parts, lobbies, turns, keyed, keys  the same where each key has a queue of its own
+    turns, returning, departures        and when it does
+    parts, lobbies, keyed, keys         the same where each key has a queue of its own
     lengths                             and where those that are alike go together
     executors                           where a batch runs
     house, resident, residents          the coroutines that fly it, and what they share

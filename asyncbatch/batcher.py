@@ -97,7 +97,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             **self._settings,
         )
         house = residents.house
-        self._queue, self._flights = house.queue, house.flights
+        self._queue, self._gate, self._flights = house.queue, house.queue.gate, house.flights
         self._time, self._future, self._runs = house.loop.time, house.loop.create_future, house.loop.is_running
         return residents
 
@@ -122,28 +122,28 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         # What every request costs is spelled out: a call to a helper is a tenth of the whole.
         if get_ident() != self._thread or timeout is not _INF or priority is not _ZERO or key is not None or self._unusual:
             future, request = self._enter(item, self._waits, timeout, priority, key)
+            crowd = self._gate.crowd
         else:
             if self._flights and (CURRENT.get() is not None or not self._runs()):
                 self._refuse_misplaced()
-            queue = self._queue
-            future = self._future()
-            if queue.admitted < queue.alarm:
+            gate = self._gate
+            future, crowd = self._future(), gate.crowd
+            if gate.admitted < gate.alarm:
                 request = None
-                ticket = queue.admitted = queue.admitted + 1
-                crowd = queue.crowd
-                crowd += (item, future, queue.now or self._time())
+                ticket = gate.admitted = gate.admitted + 1
+                row = gate.row
+                row += (item, future, gate.now or self._time())
             else:
-                request = queue.welcome(item, future, queue.now or self._time(), self._waits)
-                crowd, ticket = queue.crowd, queue.admitted + queue.outside
+                request = self._queue.welcome(item, future, gate.now or self._time(), self._waits)
+                ticket = gate.admitted + self._queue.outside
         try:
             return await future  # type: ignore[no-any-return]
         except BaseException as error:
             if request is None:
-                queue.leave(crowd, ticket, future, self._flights)
-                del crowd
+                self._queue.leave(crowd, ticket, future, self._flights)
             else:
                 request.leave("cancelled")
-            del request, future  # or the exception, this frame and the future would keep each other alive
+            del request, future, crowd  # or the exception, this frame and the future would keep each other alive
             if not isinstance(error, RuntimeError | TypeError) or self._runs():
                 raise
             raise NotRunning.elsewhere(self.name) from error  # what runs this could not await a future of that loop
@@ -163,7 +163,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             self._refuse_misplaced()
         request = Request()
         request.place = queue = self._queue
-        request.item, request.arrived = item, queue.now or self._time()
+        request.item, request.arrived = item, queue.gate.now or self._time()
         request.future = future = self._future()
         queue.put_nowait(request, False)
         future.cancel = request.cancel  # type: ignore[method-assign]  # see `_hand_out`

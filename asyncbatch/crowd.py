@@ -19,47 +19,50 @@ if TYPE_CHECKING:
 __all__ = ("Crowd", "person_of", "persons")
 
 
-class Crowd(list[Any]):
-    """The item, the future and the arrival of one, then those of the next; true as long as there is anybody.
+class Crowd:
+    """In its `row` the item, the future and the arrival of one, then those of the next. Its length is how many wait.
 
     What stands before `at` was taken; `dead` of the others left early, and have `GONE` as their future. `last` is the
     ticket of the last of them, once somebody else came behind it and nobody comes to it any more.
     """
 
-    __slots__ = ("at", "dead", "is_done", "last")
+    __slots__ = ("at", "dead", "is_done", "last", "row")
     last: int
 
     def __init__(self, is_done: Callable[[Any], bool]) -> None:
-        super().__init__()
+        self.row: list[Any] = []
         self.is_done = is_done
         self.at = self.dead = 0
 
-    def waiting(self) -> int:
-        return (len(self) - self.at) // 3
+    def __len__(self) -> int:
+        return (len(self.row) - self.at) // 3
+
+    def __bool__(self) -> bool:  # to mypyc what has a length only is always true
+        return bool(self.row)
 
     def oldest(self) -> float | None:
         """Return when the first of them came, None if that one left."""
-        arrived: float = self[self.at + 2]
-        return None if self[self.at + 1].done() else arrived
+        arrived: float = self.row[self.at + 2]
+        return None if self.row[self.at + 1].done() else arrived
 
     def is_thinned(self, count: int) -> bool:
         """Tell whether anybody left of the next `count`, be it in this very pass."""
-        return self.dead > 0 or any(map(self.is_done, self[self.at + 1 : self.at + 3 * count : 3]))
+        return self.dead > 0 or any(map(self.is_done, self.row[self.at + 1 : self.at + 3 * count : 3]))
 
     def take(self, count: int) -> tuple[list[Any], list[Any], list[float]]:
         """Take out the items, the futures and the arrivals of the next `count`, or of all."""
-        at = self.at
+        row, at = self.row, self.at
         end = at + 3 * count
-        taken = self[at:end:3], self[at + 1 : end : 3], self[at + 2 : end : 3]
-        if end >= len(self):
-            self.clear()
+        taken = row[at:end:3], row[at + 1 : end : 3], row[at + 2 : end : 3]
+        if end >= len(row):
+            row.clear()
             self.at = self.dead = 0
             return taken
-        if end > len(self) // 2:  # so each is moved once at most, on average
-            del self[:end]
+        if end > len(row) // 2:  # so each is moved once at most, on average
+            del row[:end]
             self.at = 0
         else:
-            self[at:end] = [None] * (end - at)
+            row[at:end] = [None] * (end - at)
             self.at = end
         if self.dead:
             self.dead -= sum(future is GONE for future in taken[1])
@@ -67,10 +70,11 @@ class Crowd(list[Any]):
 
     def lose(self, behind: int) -> bool:
         """Let go of the one that has `behind` others behind it; tell whether it was still here."""
-        index = len(self) - 3 * (behind + 1)
+        row = self.row
+        index = len(row) - 3 * (behind + 1)
         if index < self.at:
             return False
-        self[index], self[index + 1] = None, GONE
+        row[index], row[index + 1] = None, GONE
         self.dead += 1
         return True
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+from .compiling import mypyc_attr
 from .errors import DeadlineExceeded
 from .objectives import Aim, LatencyObjective
 from .policies import INSTANT, TIMER_SLACK, Limits, Outlook, Policy, SizeAndWait, latest_start
@@ -16,19 +17,21 @@ if TYPE_CHECKING:
     from .flight import Flight
     from .intake import IntakeQueue
     from .metrics.statistics import Tally
+    from .turns import Group
 
 __all__ = ("Departures",)
 
 logger = logging.getLogger("asyncbatch")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Departures:
     """The rule of one batcher: full, over budget, closing or flushed leaves at once; of the rest, the policy decides.
 
     A batch that leaves has at most `size` items and costs at most `budget`.
     """
 
-    lingers: ClassVar[bool] = True  # whether it waits for callers just answered that come straight back
+    lingers = True  # whether it waits for callers just answered that come straight back
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Departures:
         self._name = name
         self._limits = limits
         self._queue = queue
+        self._line: IntakeQueue | Group = queue  # what is looked at; where each key has a line of its own, one of those
         self._deadlines = deadlines
         self._tally = tally
         self._costed = costed
@@ -65,7 +69,7 @@ class Departures:
 
     def decide(self, now: float) -> tuple[float, str]:
         """Return why a batch of those who wait leaves now; or, with no reason, in how many seconds to ask again."""
-        queue, limits, aim = self._queue, self._limits, self._aim
+        line, limits, aim = self._line, self._limits, self._aim
         self.size, self.budget, self._more = limits.max_batch_size, limits.max_batch_cost, math.inf
         if aim is not None:
             self._drop_late(aim, now)
@@ -74,15 +78,15 @@ class Departures:
             patient = limits.max_wait > 0 or self._policy is not None
         reason = self._filled()
         if reason and patient:
-            queue.prune(self.size)  # or a batch would leave that is not full after all
+            line.prune(self.size)  # or a batch would leave that is not full after all
             reason = self._filled()
         if reason:
             return 0.0, reason
-        if queue.admitted == queue.gone:
+        if not line.qsize():
             return math.inf, ""
         if self.closing:
             return 0.0, "close"
-        if self.flushing and queue.oldest() <= self._flushed_at:
+        if self.flushing and line.oldest() <= self._flushed_at:
             return 0.0, "flush"
         if aim is not None:
             return self._hold(aim, now)
@@ -91,20 +95,20 @@ class Departures:
         return self._linger(now) if self.returning.expected and self.lingers else (0.0, "idle")
 
     def _filled(self) -> str:
-        queue = self._queue
-        waiting = queue.admitted - queue.gone
-        if waiting >= self.size or waiting >= queue.bound:  # no room is as good as full
+        line = self._line
+        waiting = line.qsize()
+        if waiting >= self.size or waiting >= line.bound:  # no room is as good as full
             return "full"
-        if (queue.cost if self._costed else waiting) >= self.budget:
+        if (line.cost if self._costed else waiting) >= self.budget:
             return "cost"
         return ""
 
     def enough(self) -> int:
         """Return how many more arrivals could let a batch leave."""
-        waiting = self._queue.admitted - self._queue.gone
+        waiting = self._line.qsize()
         if not waiting or self._policy is not None or self._costed:
             return 1
-        return max(1, int(min(self.size - waiting, self.budget - waiting, self._queue.bound - waiting, self._more)))
+        return max(1, int(min(self.size - waiting, self.budget - waiting, self._line.bound - waiting, self._more)))
 
     def flush(self, now: float) -> None:
         """Let all that waits `now` leave without further waiting, those who wait for room included."""
@@ -113,18 +117,19 @@ class Departures:
 
     def landed(self, flight: Flight, seconds: float, now: float) -> None:
         """Learn from a batch that came back after `seconds`."""
-        queue = self._queue
         if seconds >= SHORTEST:
-            self.returning.landed(now, flight.size, queue.admitted - queue.gone, queue.admitted, self._tally.recent)
+            waiting, admitted = self._queue.qsize(), self._queue.gate.admitted
+            self.returning.landed(now, flight.size, waiting, admitted, self._tally.recent)
         if self._aim is not None and flight.error is None:
             self._aim.landed(now, flight.cost if self._costed else flight.size, seconds)
 
     # With max_wait, or a policy.
 
     def _consult(self, now: float) -> tuple[float, str]:
-        queue = self._queue
-        cost = queue.cost if self._costed else float(queue.qsize())
-        outlook = Outlook(now, queue.qsize(), cost, queue.oldest(), self._nearest(), self._tally.run_time)
+        line = self._line
+        waiting = line.qsize()
+        cost = line.cost if self._costed else float(waiting)
+        outlook = Outlook(now, waiting, cost, line.oldest(), self._nearest(), self._tally.run_time)
         wait = self._ask(outlook)
         if wait > INSTANT:
             return wait, ""
@@ -159,21 +164,21 @@ class Departures:
 
     def _until_back(self, now: float) -> float:
         """Return until when to wait for callers just answered."""
-        queue, returning = self._queue, self.returning
-        missing = returning.expected - (queue.admitted - queue.gone)
+        missing = self.returning.expected - self._queue.qsize()
         if missing <= 0:
             return now
-        self._more = missing
-        return returning.until(now, queue.admitted)
+        self._more = float(missing)
+        return self.returning.until(now, self._queue.gate.admitted)
 
     # With an objective.
 
     def _hold(self, aim: Aim, now: float) -> tuple[float, str]:
         """Return for how long a batch that is not full waits for more, or why it leaves."""
-        due = min(self._queue.oldest() + aim.seconds, self._nearest())
+        due = min(self._line.oldest() + aim.seconds, self._nearest())
         if aim.thrifty:
-            self._more = max(1, (self._queue.admitted - self._queue.gone) // 4)  # each look costs: not at every arrival
-            until = aim.latest_start(due, self._load(self._more))
+            more = max(1, self._line.qsize() // 4)  # each look costs: not at every arrival
+            self._more = float(more)
+            until = aim.latest_start(due, self._load(more))
         elif self.returning.expected and self.lingers:
             until = min(self._until_back(now), aim.latest_start(due, self._load(1)))
         else:
@@ -182,25 +187,24 @@ class Departures:
 
     def _load(self, more: int) -> float:
         """Return the load of a batch of those who wait, and of `more` like them: their cost, or else their number."""
-        waiting = self._queue.admitted - self._queue.gone
-        count = min(waiting + more, self.size)
-        return min(self._queue.worth(count) if self._costed else count, self.budget)
+        count = min(self._line.qsize() + more, self.size)
+        return min(self._line.worth(count) if self._costed else count, self.budget)
 
     def _drop_late(self, aim: Aim, now: float) -> None:
         """Tell those who cannot be answered in time, even if the batch leaves now."""
-        queue = self._queue
+        line = self._line
         if self._costed:
             self.budget = min(self.budget, aim.ceiling)
         else:
             self.size = int(min(self.size, aim.ceiling))
         # Mostly nobody is late, however large the batch.
-        if now + aim.longest <= queue.oldest() + aim.seconds and self._nearest() == math.inf:
+        if now + aim.longest <= line.oldest() + aim.seconds and self._nearest() == math.inf:
             return
-        while queue.admitted != queue.gone:
+        while line.qsize():
             request, due = self._most_urgent(aim.seconds)
             if request is None or not aim.misses(now, due, self._load(0), full=bool(self._filled())):
                 return
-            if request.size == queue.admitted - queue.gone and aim.probes(now):
+            if request.size == line.qsize() and aim.probes(now):
                 return
             error = self._too_late(now - request.arrived, aim.batch_time(self._load(0)))
             if due < request.deadline:
@@ -210,7 +214,7 @@ class Departures:
 
     def _most_urgent(self, seconds: float) -> tuple[Any, float]:
         """Return who has the least time left, and when that is up."""
-        eldest, hurried = self._queue.eldest(), self._first_due()
+        eldest, hurried = self._line.eldest(), self._first_due()
         due = math.inf if eldest is None or eldest.patient else eldest.arrived + seconds
         return (eldest, due) if hurried is None or due <= hurried.deadline else (hurried, hurried.deadline)
 

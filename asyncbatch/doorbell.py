@@ -11,33 +11,35 @@ import math
 from collections import deque
 from typing import Any
 
+from .compiling import mypyc_attr
+from .crowd import Crowd
+from .gate import Gate
+
 __all__ = ("Doorbell",)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Doorbell(asyncio.Queue[Any]):
     """A queue that holds `bound` items; `watchful` makes every arrival matter."""
 
-    admitted: int
     gone: int
 
     def __init__(self, bound: float, *, watchful: bool) -> None:
-        self.admitted = 0  # items that ever came in, and of these
-        self.gone = 0  # those that were taken or left
+        self.gone = 0  # items that were taken or left
         self.outside = 0  # items that wait for room, and are in the order all the same
         self.watchful = self._always = watchful
         self.bound = bound
         self._loop = asyncio.get_running_loop()
+        self.gate = Gate(Crowd(type(self._loop.create_future()).done))
         self._idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
         self._wake_at = math.inf
-        self.alarm = 0.0
-        self.now = 0.0  # the time, as long as a resident is about to look: less than a pass, so the clock need not be asked
         super().__init__(bound)  # type: ignore[arg-type]  # inf is a size here, and compares as one
 
     def qsize(self) -> int:
-        return self.admitted - self.gone
+        return self.gate.admitted - self.gone
 
     def empty(self) -> bool:
-        return self.admitted == self.gone
+        return self.gate.admitted == self.gone
 
     def full(self) -> bool:
         return self.qsize() >= self.bound
@@ -46,8 +48,8 @@ class Doorbell(asyncio.Queue[Any]):
         """Let as many of those outside in as there is room for."""
         entering = min(self.outside, int(self.bound) - self.qsize())
         self.outside -= entering
-        self.admitted += entering
-        if self.admitted > self._wake_at:
+        self.gate.admitted += entering
+        if self.gate.admitted > self._wake_at:
             self.ring()
 
     def doze(self, more: float, timeout: float) -> asyncio.Future[bool]:
@@ -55,7 +57,7 @@ class Doorbell(asyncio.Queue[Any]):
         getter: asyncio.Future[bool] = self._loop.create_future()
         timer = self._loop.call_later(timeout, self._time_up, getter) if timeout < math.inf else None
         self._idle.append((getter, timer))
-        self._wake_at = self.admitted + more - 1
+        self._wake_at = self.gate.admitted + more - 1
         self._set_alarm()
         return getter
 
@@ -67,10 +69,10 @@ class Doorbell(asyncio.Queue[Any]):
                 timer.cancel()
             if not getter.done():
                 getter.set_result(False)
-                self.now = self._loop.time()
+                self.gate.now = self._loop.time()
                 break
         self._wake_at = math.inf
-        self.alarm = -1 if self.watchful else self.gone + self.bound
+        self.gate.alarm = -1 if self.watchful else self.gone + self.bound
 
     def ring_all(self) -> None:
         while self._idle:
@@ -80,11 +82,11 @@ class Doorbell(asyncio.Queue[Any]):
         """See to it that what still waits, or else the next arrival, wakes one of the residents that are idle."""
         if not self._idle:
             self._wake_at = math.inf
-            self.alarm = -1 if self.watchful else self.gone + self.bound
-        elif self.admitted != self.gone:
+            self.gate.alarm = -1 if self.watchful else self.gone + self.bound
+        elif self.gate.admitted != self.gone:
             self.ring()
         else:
-            self._wake_at = self.admitted
+            self._wake_at = float(self.gate.admitted)
             self._set_alarm()
 
     def forget(self, getter: asyncio.Future[bool]) -> None:
@@ -107,4 +109,4 @@ class Doorbell(asyncio.Queue[Any]):
 
     def _set_alarm(self) -> None:
         full_at, wake_at = self.gone + self.bound, self._wake_at
-        self.alarm = -1 if self.watchful else min(full_at, wake_at)
+        self.gate.alarm = -1 if self.watchful else min(full_at, wake_at)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from .metrics.statistics import Tally
     from .request import Passenger
 
 __all__ = ("CURRENT", "Flight")
@@ -30,20 +31,26 @@ class Flight:
 
     reason = ""  # why it left; none before it does
     waited = 0.0  # how long the first of them had waited then
-    aboard = size = succeeded = failed = 0
+    aboard = 0
+    size = 0
+    succeeded = 0
+    failed = 0
     oldest = 0.0  # when the first of them arrived
     cost = 0.0  # of all of them, kept only when requests have costs
-    elements = padding = 0  # what its function worked on, and how much of that only filled up, where somebody counts it
+    elements = 0  # what its function worked on, where somebody counts it,
+    padding = 0  # and how much of that only filled up
     mixed = False  # whether portions of bulks may be among the passengers
     crew: Sequence[Any] = ()
     arrivals: Sequence[float] = ()
     last = 0  # the ticket of the last of the crew
-    landed = stopped = False
+    landed = False
+    stopped = False
     error: str | None = None  # the name of what the whole batch failed with
     _deadlines: Deadlines | None = None
 
     def __init__(self, batcher: Any, task: asyncio.Task[None] | None) -> None:
         self.batcher = batcher  # the house it left, with its `name`, `queue` and `tally`
+        self._tally: Tally = batcher.tally
         self.passengers: list[Any] = []
         self.items: list[Any] = []
         self.arrived = 0.0  # the sum of all times of arrival
@@ -53,7 +60,7 @@ class Flight:
         """Note that the batch leaves, and why."""
         self.reason, self.waited = reason, now - self.oldest
         self.aboard = self.size = size = len(self.items)
-        tally = self.batcher.tally
+        tally = self._tally
         tally.reasons[reason] += 1
         tally.items += size
         tally.waits += now * size - self.arrived
@@ -85,14 +92,14 @@ class Flight:
         if self.landed:
             return
         self.aboard -= request.size
-        self.batcher.tally.count(outcome, request.size)
+        self._tally.count(outcome, request.size)
         if not self.aboard and self._task is not None:
             # Not at once: the function itself may have cancelled its last caller, in the step that is running.
             self._task.get_loop().call_soon(self.stop)
 
     def note_padding(self, elements: int, padding: int) -> None:
         """Note what `padding.count` was told in this batch, in whatever thread."""
-        tally = self.batcher.tally
+        tally = self._tally
         with tally.counting:
             for books in (tally, self):
                 books.elements += elements
@@ -116,7 +123,7 @@ class Flight:
         if self.batcher.queue.handed_out and not self.mixed:
             for each in self.passengers:
                 each.let_go()  # a future that was handed out knows its request: the two would keep each other alive
-        self._land(*counts)
+        self._land(counts[0], counts[1])
 
     def fail(self, error: BaseException) -> None:
         """Give every caller a copy of what the function raised."""
@@ -136,7 +143,7 @@ class Flight:
         if self._deadlines is not None:
             self._deadlines.clear()
         self.succeeded, self.failed = succeeded, failed
-        tally = self.batcher.tally
+        tally = self._tally
         tally.succeeded += succeeded
         tally.failed += failed
         left, self.aboard = self.aboard - succeeded - failed, 0

@@ -67,7 +67,7 @@ class House:
         self.deadlines = Deadlines(self.loop, name, self._is_not_waiting)
         self.timed = False  # whether any request ever had a deadline
         rule = discipline.rule_class or Departures
-        self.departures = rule(name, limits, policy, self.queue, self.deadlines, tally, costed=costed)
+        self.departures: Departures = rule(name, limits, policy, self.queue, self.deadlines, tally, costed=costed)
         self.flights: dict[Flight, None] = {}  # in their order
         self._limits = limits
         self._cost: Any = cost
@@ -124,7 +124,7 @@ class House:
     def statistics(self, ready: int) -> Statistics:
         in_flight, queue = sum([flight.aboard for flight in tuple(self.flights)]), self.queue
         waiting_for_room = len(queue.lobby) + queue.outside
-        return self.tally.snapshot(queue.admitted, queue.qsize(), in_flight, waiting_for_room, self.capacity, ready)
+        return self.tally.snapshot(queue.gate.admitted, queue.qsize(), in_flight, waiting_for_room, self.capacity, ready)
 
     def __str__(self) -> str:
         return f"{self.queue.qsize()} queued | {len(self.flights)} of {self.capacity} batches in flight"
@@ -144,7 +144,7 @@ class House:
             departures.flushing = False
         returning = departures.returning
         if returning.lingered or returning.boards:
-            returning.boarded(flight.came(), self.queue.admitted)
+            returning.boarded(flight.came(), self.queue.gate.admitted)
 
     def forget_deadlines(self) -> None:
         """Let the timer go when nobody is left to be late."""

@@ -9,6 +9,7 @@ import math
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from .compiling import mypyc_attr
 from .crowd import person_of
 from .lobby import SWEEP_AT, Lobby
 from .order import Order
@@ -27,6 +28,7 @@ _ARRIVED = attrgetter("arrived")
 __all__ = ("IntakeQueue",)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class IntakeQueue(Order):
     """The waiting requests of one batcher, first in first out; `qsize` counts items that are still wanted.
 
@@ -53,11 +55,11 @@ class IntakeQueue(Order):
 
     def put_nowait(self, request: Any, waits: bool = False) -> None:
         """Take `request` in. When full: let it wait in the lobby if it `waits`, else evict or reject."""
-        if self.admitted >= self.alarm:
+        if self.gate.admitted >= self.gate.alarm:
             self._attend(request, waits)
         else:
             self._put(request)
-            self.admitted += 1
+            self.gate.admitted += 1
 
     def put_bulk(self, bulk: Bulk) -> None:
         """Take in what there is room for; the rest follows through the lobby, first come first served."""
@@ -82,19 +84,17 @@ class IntakeQueue(Order):
         """Take one into the crowd whose arrival matters: it wakes a resident or waits for room. Else return its request."""
         if self.watchful or not self._loop.is_running():
             self._check()
-        if self.admitted == self.gone or (not self.outside and self._has_room()):
-            self.admitted += 1
-            crowd = self.crowd
-            crowd += (item, future, arrived)
-            if self.admitted > self._wake_at:
+        if self.gate.admitted == self.gone or (not self.outside and self._has_room()):
+            self.gate.admitted += 1
+            self.gate.row += (item, future, arrived)
+            if self.gate.admitted > self._wake_at:
                 self.ring()
             else:
                 self._set_alarm()
             return None
         if waits and not self.lobby.line:
             self.outside += 1
-            crowd = self.crowd
-            crowd += (item, future, arrived)
+            self.gate.row += (item, future, arrived)
             if self._idle:
                 self.ring()  # a queue that is smaller than a batch will not fill one
             return None
@@ -113,7 +113,7 @@ class IntakeQueue(Order):
             self._overfill(request, waits, self._victim)
 
     def _has_room(self) -> bool:
-        return (not self.lobby.line or self.lobby.first() is None) and self.admitted < self.gone + self.bound
+        return (not self.lobby.line or self.lobby.first() is None) and self.gate.admitted < self.gone + self.bound
 
     def _overfill(self, request: Any, waits: bool, victim: Callable[[], Any]) -> None:
         """Let `request`, which there is no room for, wait for some, come in for the `victim`, or be turned away."""
@@ -129,10 +129,10 @@ class IntakeQueue(Order):
 
     def _add(self, request: Any) -> None:
         self._put(request)
-        self.admitted += 1
+        self.gate.admitted += 1
         if self._costed:
             self.cost += request.cost
-        if self.admitted > self._wake_at:
+        if self.gate.admitted > self._wake_at:
             self.ring()
         else:
             self._set_alarm()
@@ -156,10 +156,10 @@ class IntakeQueue(Order):
             self._put(bulk)
         self.cost += bulk.cost_of(bulk.admitted, bulk.admitted + size) if self._costed else 0.0
         bulk.admitted += size
-        self.admitted += size
+        self.gate.admitted += size
         if not bulk.waiting:
             self.lobby.popleft()
-        if self.admitted > self._wake_at:
+        if self.gate.admitted > self._wake_at:
             self.ring()
 
     def _room(self, bulk: Bulk) -> float:  # noqa: ARG002
@@ -171,8 +171,8 @@ class IntakeQueue(Order):
         """Move those who go next into `flight`: at most `limit` items, and at most `budget` in cost, but at least one."""
         if self.outside:
             limit = min(limit, int(self.bound))  # those outside are in the line as well
-        crowd = self._foremost(limit) if self._queue else self.crowd
-        if crowd and self._board_crowd(crowd, flight, limit):
+        crowd = self._foremost(limit) if self._queue else self.gate.crowd
+        if crowd is not None and crowd.row and self._board_crowd(crowd, flight, limit):
             pass
         elif self._bulks or self._costed:
             self._board_measured(flight, limit, budget)
@@ -192,10 +192,10 @@ class IntakeQueue(Order):
             self._line_up_persons(crowd, items, futures, arrivals)
             return False
         flight.items, flight.crew, flight.arrivals = items, futures, arrivals
-        if crowd is self.crowd:
-            flight.last = self.admitted + self.outside - (crowd.waiting() if crowd else 0)
+        if crowd is self.gate.crowd:
+            flight.last = self.gate.admitted + self.outside - len(crowd)
         else:
-            flight.last = crowd.last - crowd.waiting()
+            flight.last = crowd.last - len(crowd)
             self._drop_empty(crowd)
         flight.oldest, flight.arrived = arrivals[0], sum(arrivals)
         self.gone += len(items)
@@ -270,11 +270,11 @@ class IntakeQueue(Order):
 
     def leave(self, crowd: Crowd, ticket: int, future: Any, flights: Iterable[Flight]) -> None:
         """Note that the caller who came into `crowd` with this `ticket` left early, wherever it is by now."""
-        last = self.admitted + self.outside if crowd is self.crowd else crowd.last
+        last = self.gate.admitted + self.outside if crowd is self.gate.crowd else crowd.last
         if person_of(future) is None and crowd.lose(last - ticket):
             self.gone += 1
             self._tally.count("cancelled", 1)
-            if crowd.dead > max(SWEEP_AT, crowd.waiting() // 2):
+            if crowd.dead > max(SWEEP_AT, len(crowd) // 2):
                 self._disperse(crowd)
             self._make_room()
             return

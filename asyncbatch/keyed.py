@@ -27,19 +27,17 @@ __all__ = ("KeyedDepartures", "KeyedQueue")
 class KeyedQueue(IntakeQueue):
     """A line for each key that somebody waits with. `turns` knows which may leave, and which of those is next."""
 
-    lobby: KeyedLobby
-
     def __init__(self, config: Any, tally: Any, *rest: Any, **options: Any) -> None:
         self._key_of: Callable[[Any], Hashable] | None = config.key
         self._max_per_key: float = config.max_per_key
         super().__init__(config, tally, *rest, **options)
-        self.lobby = KeyedLobby(tally, self._is_full)
+        self.lobby = self._lobbies = KeyedLobby(tally, self._is_full)
 
     def _init(self, maxsize: float) -> None:
         self.turns = Turns()
         self._groups: dict[Hashable, Group] = {}
         self._group = Group(None, self, maxsize)
-        self._use(self._group.line)
+        self._queue = self._group.line
         self._by_size: dict[int, Group] = {}
         self._sizes = LazyHeap(self._by_size.__contains__)
         self._sequence = count()
@@ -49,10 +47,7 @@ class KeyedQueue(IntakeQueue):
         if group is not self._group:
             self._group.dead, self._dead = self._dead, group.dead
             self._group = group
-            self._use(group.line)
-
-    def _use(self, line: Any) -> None:
-        self._queue, self._get = line, line.popleft  # type: ignore[method-assign]
+            self._queue = group.line
 
     def new_line(self) -> Any:
         """Return the line of a new group."""
@@ -113,7 +108,7 @@ class KeyedQueue(IntakeQueue):
     def _extend(self, bulk: Bulk) -> None:
         before = bulk.admitted
         super()._extend(bulk)
-        self.lobby.rotate(bulk.key)  # what is left of it waits for its next turn
+        self._lobbies.rotate(bulk.key)  # what is left of it waits for its next turn
         self._grow(self._groups[bulk.key], bulk.admitted - before, bulk.cost_of(before, bulk.admitted))
 
     def rerank(self, request: Any) -> None:
@@ -165,7 +160,7 @@ class KeyedQueue(IntakeQueue):
     def _shrink(self, group: Group, size: int, cost: float) -> None:
         group.admitted -= size
         group.cost -= cost
-        self.lobby.rejoin(group.key)
+        self._lobbies.rejoin(group.key)
         if size and not group.admitted:
             del self._groups[group.key]
             self.turns.forget(group)
@@ -200,14 +195,13 @@ class KeyedQueue(IntakeQueue):
 
 
 class KeyedDepartures(Departures):
-    """The same rule, asked of each key for itself: `_queue` is the one that is looked at."""
+    """The same rule, asked of each key for itself."""
 
     lingers = False  # who was answered, and who comes, is not known by key
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._all = cast("KeyedQueue", self._queue)
-        self._turns = self._all.turns
+        self._turns = cast("KeyedQueue", self._queue).turns
         self._terms: tuple[Any, ...] = ()  # by which those that wait were judged
 
     def decide(self, now: float) -> tuple[float, str]:
@@ -220,7 +214,7 @@ class KeyedDepartures(Departures):
                 turns.chosen = first
                 return 0.0, reason
         due, soonest = turns.soonest()
-        if soonest is not None and self._all.full():  # nobody can come in and fill any
+        if soonest is not None and self._queue.full():  # nobody can come in and fill any
             turns.join(soonest)
             turns.chosen = soonest
             return 0.0, "full"
@@ -228,9 +222,9 @@ class KeyedDepartures(Departures):
 
     def _judge(self, group: Any, now: float) -> str:
         """Return why a batch of `group` may leave, or let it wait."""
-        self._queue = group
+        self._line = group
         wait, reason = super().decide(now)
-        self._queue = self._all
+        self._line = self._queue
         if not group.admitted:  # all of it has left
             return ""
         if reason:
@@ -252,7 +246,7 @@ class KeyedDepartures(Departures):
         return 1  # of whichever key
 
     def _nearest(self) -> float:
-        return math.inf if self._deadlines.nearest() == math.inf else cast("Group", self._queue).nearest()
+        return math.inf if self._deadlines.nearest() == math.inf else cast("Group", self._line).nearest()
 
     def _first_due(self) -> Any:
-        return None if self._deadlines.nearest() == math.inf else cast("Group", self._queue).first_due()
+        return None if self._deadlines.nearest() == math.inf else cast("Group", self._line).first_due()

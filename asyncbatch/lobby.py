@@ -1,13 +1,11 @@
-"""The lobby: requests that wait for room in a full queue. They hold no place in it, and are admitted in their order.
-
-Plain ones wait for room in the crowd instead, see `asyncbatch.order`, unless there is somebody in the lobby before them.
-"""
+"""The lobby: requests that wait for room in a full queue. They hold no place in it, and are admitted in their order."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from .compiling import mypyc_attr
 from .request import Bulk
 
 if TYPE_CHECKING:
@@ -21,6 +19,7 @@ __all__ = ("SWEEP_AT", "Lobby")
 SWEEP_AT = 32
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Lobby:
     """Those who wait for room, in their order. They are not in the queue, and count as submitted once they are."""
 

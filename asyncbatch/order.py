@@ -11,6 +11,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from .compiling import mypyc_attr
 from .crowd import Crowd, persons
 from .doorbell import Doorbell
 from .lobby import SWEEP_AT
@@ -25,6 +26,7 @@ __all__ = ("Order",)
 _PIECE = 64  # so many of a crowd may become requests at a time, even if only some of them have to
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Order(Doorbell):
     """Requests in the order of their arrival: those in the line, then those in the crowd.
 
@@ -38,37 +40,37 @@ class Order(Doorbell):
     _dead = 0  # how many tombstones there are
     in_order: ClassVar[bool] = True  # whether they go in the order of their arrival
     objective = math.inf  # within how many seconds those without a deadline are to be answered
-    crowd: Crowd = cast("Crowd", None)  # there is none where it is not made, and nobody may come to it
     handed_out = False  # whether futures may know their requests
     _crowds = 0  # how many stand in the line
 
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
-        self.crowd = Crowd(type(self._loop.create_future()).done)
         self._queue: deque[Any] = deque()
-        self._get = self._queue.popleft  # type: ignore[method-assign]
+
+    def _get(self) -> Any:
+        return self._queue.popleft()
 
     def _put(self, request: Any) -> None:
-        if self.crowd:
+        if self.gate.row:
             self._close_crowd()
         self._queue.append(request)
 
     def _close_crowd(self) -> None:
         """Let the crowd stand in the line, as requests if it is small, so that others can come behind it."""
-        crowd = self.crowd
-        if crowd.waiting() <= _PIECE:
+        crowd = self.gate.crowd
+        if len(crowd) <= _PIECE:
             self._disperse(crowd)
         else:
-            crowd.last = self.admitted + self.outside
+            crowd.last = self.gate.admitted + self.outside
             self._queue.append(crowd)
             self._crowds += 1
-            self.crowd = Crowd(crowd.is_done)
+            self.gate.gather(Crowd(crowd.is_done))
 
     def _foremost(self, most: int = 0) -> Crowd | None:
         """Return the crowd whose turn it is; None if it is a request's, or one of the next `most` is behind the crowd."""
         if not self._queue:
-            return self.crowd
+            return self.gate.crowd
         first = self._queue[0] if self._crowds else None
-        return first if type(first) is Crowd and first.waiting() >= most else None
+        return first if type(first) is Crowd and len(first) >= most else None
 
     def _disperse(self, crowd: Crowd, count: int = sys.maxsize) -> None:
         """Make requests of a crowd, or of the next `count` in it."""
@@ -78,7 +80,7 @@ class Order(Doorbell):
         """Let requests stand where those stood who were just taken out of `crowd`."""
         self.handed_out = True
         requests = persons(items, futures, arrivals, cast("Place", self))
-        if crowd is self.crowd:
+        if crowd is self.gate.crowd:
             self._queue.extend(requests)
             return
         ahead = next(index for index, entry in enumerate(self._queue) if entry is crowd)
@@ -89,7 +91,7 @@ class Order(Doorbell):
 
     def _drop_empty(self, crowd: Crowd) -> None:
         """Take a crowd that is the first in the line out of it, if nobody is left in it."""
-        if not crowd and crowd is not self.crowd:
+        if not crowd and crowd is not self.gate.crowd:
             self._queue.popleft()
             self._crowds -= 1
 
@@ -98,7 +100,8 @@ class Order(Doorbell):
         if self._crowds:
             limit = next((index for index, entry in enumerate(islice(self._queue, limit)) if type(entry) is Crowd), limit)
         if len(self._queue) > limit:
-            return [self._get() for _ in range(limit)]
+            popleft = self._queue.popleft
+            return [popleft() for _ in range(limit)]
         taken = list(self._queue)
         self._queue.clear()
         return taken
@@ -115,7 +118,7 @@ class Order(Doorbell):
 
     def _entries(self, enough: float = math.inf) -> Iterable[Any]:
         """All requests, tombstones included, in no matter which order; behind `enough` items there may be crowds."""
-        if self._crowds or self.crowd:
+        if self._crowds or self.gate.crowd:
             ahead = []
             while enough > 0 and self._line(_PIECE):
                 ahead.append(request := self._get())

@@ -127,8 +127,9 @@ class RankedQueue(IntakeQueue):
 
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
         self._queue = self.new_line()
-        self._put = self._queue.append  # type: ignore[method-assign]
-        self._get = self._queue.popleft  # type: ignore[method-assign]
+
+    def _put(self, request: Any) -> None:
+        self._queue.append(request)
 
     def new_line(self) -> Any:
         return RankedLine(self.rank, evicts=self._when_full == "evict")
@@ -138,7 +139,8 @@ class RankedQueue(IntakeQueue):
         self._bury()
 
     def _take(self, limit: int) -> list[Any]:
-        return [self._get() for _ in range(min(limit, len(self._queue)))]
+        popleft = self._queue.popleft
+        return [popleft() for _ in range(min(limit, len(self._queue)))]
 
     def _peek(self) -> Any:
         return self._queue.peek()

@@ -81,8 +81,8 @@ class Resident:
                     self._arrive(flight, context)
                 del items, context  # what a resident holds while it waits is kept alive
                 flight = None
-                if queue.admitted != queue.gone:
-                    queue.now = self._time()
+                if queue.gate.admitted != queue.gone:
+                    queue.gate.now = self._time()
                     # A pass for the callers just answered: they may come straight back, and share the next batch.
                     await asyncio.sleep(0)
         finally:
@@ -122,7 +122,7 @@ class Resident:
 
     def _board(self, flight: Flight) -> asyncio.Future[bool] | None:
         """Fill `flight` if a batch may leave now, or the batcher has closed; else return what to wait for."""
-        self._queue.now = 0.0
+        self._queue.gate.now = 0.0
         now, doze = self._time(), self._doze
         if doze is not None:
             self._doze = None
@@ -131,7 +131,7 @@ class Resident:
                 now = max(now, self._due)
         house, queue = self._house, self._queue
         wait, more = math.inf, 1
-        if queue.admitted == queue.gone:
+        if queue.gate.admitted == queue.gone:
             self._departures.flushing = False
         elif not self.leaving:
             wait, reason = self._departures.decide(now)
@@ -196,7 +196,7 @@ class Resident:
                 raise error  # it ends the program, but nobody is left waiting; elsewhere it would only end the loop
 
     def _leave(self, flight: Flight | None) -> None:
-        self._queue.now = 0.0
+        self._queue.gate.now = 0.0
         if self._doze is not None:
             self._queue.forget(self._doze)
             self._doze = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
@@ -56,7 +55,7 @@ def answer(futures: Sequence[Any], outputs: Sequence[Any]) -> int:
     answers = map(type(futures[0]).set_result, futures, outputs)  # on every request's way, so it is left to C
     while True:
         try:
-            deque(answers, 0)
+            any(answers)  # which are None, each
         except asyncio.InvalidStateError:  # cancelled in this very pass; the next one is next
             succeeded -= 1
         else:

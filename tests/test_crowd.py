@@ -40,7 +40,7 @@ def made(monkeypatch):
 
 
 def crowd_of(batcher):
-    return batcher._house.queue.crowd
+    return batcher._house.queue.gate.crowd
 
 
 def line_of(batcher):
@@ -62,15 +62,15 @@ async def crowd(size):
     futures = [loop.create_future() for _ in range(size)]
     crowd = Crowd(type(futures[0]).done)
     for number, future in enumerate(futures):
-        crowd += (number, future, float(number))
+        crowd.row += (number, future, float(number))
     return crowd, futures
 
 
 async def test_those_who_came_first_are_taken_first():
     line, futures = await crowd(10)
-    assert line.waiting() == 10
+    assert len(line) == 10
     assert line.take(4) == ([0, 1, 2, 3], futures[:4], [0.0, 1.0, 2.0, 3.0])
-    assert (line.waiting(), line.oldest()) == (6, 4.0)
+    assert (len(line), line.oldest()) == (6, 4.0)
     assert line.take(100) == ([4, 5, 6, 7, 8, 9], futures[4:], [4.0, 5.0, 6.0, 7.0, 8.0, 9.0])
     assert not line
 
@@ -80,9 +80,9 @@ async def test_what_was_taken_is_let_go_and_its_room_used_again():
     for _ in range(400):
         items, _, _ = line.take(2)
         held = items[0]
-        assert held not in line[::3]
-        assert len(line) <= 3 * 2 * line.waiting()
-    assert line.waiting() == 200
+        assert held not in line.row[::3]
+        assert len(line.row) <= 3 * 2 * len(line)
+    assert len(line) == 200
 
 
 async def test_who_is_taken_can_not_leave_and_who_left_counts_once():
@@ -93,13 +93,13 @@ async def test_who_is_taken_can_not_leave_and_who_left_counts_once():
     assert line.lose(6)  # the first who still waits
     assert line.lose(0)  # the last of all
     assert line.dead == 2
-    assert (line[line.at], line[line.at + 1]) == (None, GONE)
+    assert (line.row[line.at], line.row[line.at + 1]) == (None, GONE)
     assert line.oldest() is None
     assert line.is_thinned(1)
     assert [item for item, future in zip(*line.take(2)[:2], strict=True) if future is not GONE] == [4]
     assert line.dead == 1
     assert not line.lose(10**6)
-    assert futures[3] not in line
+    assert futures[3] not in line.row
 
 
 async def test_one_who_is_cancelled_in_this_very_pass_is_seen():
@@ -125,7 +125,7 @@ async def test_requests_are_made_of_those_who_did_not_leave():
 async def test_a_plain_request_waits_without_an_object_of_its_own():
     async with busy() as (batcher, function):
         tasks = await coming(batcher, range(20))
-        assert crowd_of(batcher).waiting() == 20
+        assert len(crowd_of(batcher)) == 20
         assert not line_of(batcher)
         batcher.release()
         assert [await task for task in tasks] == [*range(20)]
@@ -223,7 +223,7 @@ async def test_in_a_stuck_queue_those_who_left_take_no_room_for_ever():
                 task.cancel()
             await passes()
             assert batcher.statistics().queued == 10
-            assert len(line_of(batcher)) + crowd_of(batcher).waiting() < 200
+            assert len(line_of(batcher)) + len(crowd_of(batcher)) < 200
         batcher.release()
         assert [await task for task in stay] == [*range(10)]
 
@@ -348,8 +348,8 @@ async def test_crowds_that_all_have_left_take_no_room_for_ever():
                 task.cancel()
             await passes()
             assert batcher.statistics().queued == 403
-            held = sum(each.waiting() if isinstance(each, Crowd) else 1 for each in line_of(batcher))
-            assert held + crowd_of(batcher).waiting() < 800
+            held = sum(len(each) if isinstance(each, Crowd) else 1 for each in line_of(batcher))
+            assert held + len(crowd_of(batcher)) < 800
         batcher.release()
         assert [await task for task in stay] == [*range(403)]
 
@@ -583,7 +583,7 @@ async def test_nothing_of_a_request_that_was_told_apart_is_kept(moment):
         tasks = [asyncio.create_task(batcher(item)) for item in items]
         await passes()
         del items
-        futures = crowd_of(batcher)[1::3]
+        futures = crowd_of(batcher).row[1::3]
         if moment == "before another comes":
             tasks[2].cancel()
             await passes()

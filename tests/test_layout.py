@@ -17,13 +17,13 @@ HOUSE = Path(asyncbatch.__file__).parent
 
 # A room may import only from rooms before it. A new one gets its place here.
 ROOMS = """
-    errors parameters function
+    compiling errors parameters function
     request shared deadlines
     metrics metrics.statistics metrics.events
     crowd scatter flight padding
-    doorbell lobby order discipline intake ranked queues
-    policies batchtime objectives returning departures
-    parts lobbies turns keyed keys lengths
+    gate doorbell lobby order discipline intake ranked queues
+    policies batchtime objectives turns returning departures
+    parts lobbies keyed keys lengths
     executors.slot executors.inline executors.answers executors.aside executors.futures
     executors.references executors.packing executors.framing executors.arena executors.cargo
     executors.worker executors.child executors.restarts executors.process executors
@@ -46,6 +46,7 @@ THIRD_PARTIES = {
     "adapters.arrays": {"numpy"},
     "batcher": {"anyio"},
     "coalesce": {"anyio"},
+    "compiling": {"mypy_extensions"},
     "corpus": {"numpy"},
     "demo": {"numpy", "uvloop"},
     "executors.packing": {"numpy"},
