@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import nox
 
@@ -45,6 +46,18 @@ def tests(session: nox.Session) -> None:
     """
     session.install(".", *group("test"))
     session.run("python", "-P", "-X", "dev", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def compiled(session: nox.Session) -> None:
+    """Run the tests against the compiled core, as it is built from what is shipped as sources; that needs a C compiler."""
+    folder = Path(session.create_tmp()).resolve()
+    session.install("hatchling", *group("test"))
+    # Not in the tree itself, where what is compiled would stay, and be taken for its sources.
+    session.run("python", "-m", "hatchling", "build", "-t", "sdist", "-d", f"{folder}")
+    (sources,) = folder.glob("asyncbatch-*.tar.gz")
+    session.install("--force-reinstall", "--no-deps", f"{sources}", env={"HATCH_BUILD_HOOK_ENABLE_MYPYC": "1"})
+    session.run("python", "-P", "-X", "dev", "-m", "pytest", *session.posargs, env={"ASYNCBATCH_COMPILED": "1"})
 
 
 @nox.session

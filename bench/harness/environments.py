@@ -9,13 +9,14 @@ import ast
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ HOME = Path(tempfile.gettempdir()) / f"asyncbatch-bench-{os.getuid() if hasattr(
 DONE = "installed"  # a file in the folder, so that one that was interrupted is made again
 UVLOOP = "uvloop; sys_platform != 'win32'"
 VERSIONS = "import json; from importlib.metadata import *; print(json.dumps({d.name: d.version for d in distributions()}))"
+_SETTING = re.compile(r"[A-Z_]+=")
 # What a user's shell sets for Python, such as its development mode, is not to be measured.
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
@@ -82,20 +84,19 @@ def constants(file: Path) -> dict[str, Any]:
 def prepare(requirements: tuple[str, ...], base: str = sys.executable, *, newest: bool = True) -> Environment | Failed:
     """Make the environment with the Python `base`, or bring it up to date, or if `newest` is false take it as it is.
 
-    What is in this repository is installed anew in any case.
+    What is in this repository is installed anew in any case. A requirement `NAME=value` is set for pip, as in a shell.
     """
     key = hashlib.sha256(repr((_run(base, "-VV"), base, ROOT, requirements)).encode()).hexdigest()[:12]
     folder = HOME / key
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    install = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     try:
         HOME.mkdir(mode=0o700, exist_ok=True)
         if not (folder / DONE).exists():
             _run(base, "-m", "venv", "--clear", folder)
         if newest or not (folder / DONE).exists():
-            _run(*install, "--upgrade", *requirements, UVLOOP)
+            _install(python, "--upgrade", *requirements, UVLOOP)
         elif "." in requirements:
-            _run(*install, ".")
+            _install(python, *filter(_SETTING.match, requirements), ".")
         (folder / DONE).touch()
         versions = json.loads(_run(python, "-c", VERSIONS))
     except Failed as error:
@@ -114,6 +115,19 @@ def install(
     all_of = {name: made[each] for name, each in requirements.items()}
     present = {name: each for name, each in all_of.items() if isinstance(each, Environment)}
     return present, {name: str(each) for name, each in all_of.items() if isinstance(each, Failed)}
+
+
+def _install(python: Path, *words: str) -> None:
+    settings = dict(word.split("=", 1) for word in words if _SETTING.match(word))
+    command = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    with ExitStack() as stack:
+        root = ROOT
+        if settings:  # what is compiled would stay in the tree, and be taken for its sources
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory())) / ROOT.name
+            shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".*", "bench", "tests", "examples"))
+        _run(
+            *command, *(word for word in words if word.partition("=")[0] not in settings), cwd=root, env=ENVIRON | settings
+        )
 
 
 def _requirements(file: Path) -> tuple[str, ...]:
@@ -136,12 +150,10 @@ def _python(version: str) -> str | None:
     return None
 
 
-def _run(*command: object, timeout: float | None = None) -> str:
+def _run(*command: object, timeout: float | None = None, cwd: Path = ROOT, env: Mapping[str, str] = ENVIRON) -> str:
     words = [str(word) for word in command]
     try:
-        done = subprocess.run(
-            words, capture_output=True, check=True, cwd=ROOT, encoding="utf-8", env=ENVIRON, timeout=timeout
-        )
+        done = subprocess.run(words, capture_output=True, check=True, cwd=cwd, encoding="utf-8", env=env, timeout=timeout)
     except subprocess.TimeoutExpired:
         raise Failed(f"not done after {timeout:.0f} s") from None
     except subprocess.CalledProcessError as error:

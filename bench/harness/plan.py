@@ -10,7 +10,7 @@ from typing import TypeVar
 FLOOR = "floor"  # the peer that all are compared to
 LOOPS = ("asyncio",) if sys.platform == "win32" else ("uvloop", "asyncio")
 FAST = LOOPS[0]
-ELSEWHERE = (FLOOR, "asyncbatch", "aiodataloader")
+ELSEWHERE = (FLOOR, "asyncbatch", "asyncbatch_compiled", "aiodataloader")
 
 
 Who = TypeVar("Who")
