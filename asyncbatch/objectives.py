@@ -16,9 +16,11 @@ from .policies import INSTANT
 
 __all__ = ("Aim", "CostObjective", "LatencyObjective")
 
-_KNOWN = 3  # after so many batches what was learnt counts
+_KNOWN = 2  # after so many batches what was learnt counts: two make a line, and the first alone is often slow
 _FIRST = 4  # items in the first batches, before anything is known of larger ones
-_GROWTH = 4  # a batch is at most so many times larger than the largest before it: further the line is a guess
+# A batch is at most so many times larger than the largest before it: further the line is a guess, and it may well take as
+# many times as long. With smaller steps there are more of them, each a batch that leaves most of those who wait behind.
+_GROWTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,11 @@ class Aim:
         return self.known and now + seconds > deadline + INSTANT
 
     def probes(self, now: float) -> bool:
-        """Tell whether a batch has to run whatever is known, as nothing was learnt for so long that it may be wrong."""
-        return now - self._landed_at > self.seconds
+        """Tell whether a batch has to run whatever is known: nothing else shows that it is wrong.
+
+        Where nothing was learnt for a while; and at once where nobody could be in time, however soon and small the batch.
+        """
+        return now - self._landed_at > self.seconds or self.batch_time.even(0) > self.seconds
 
     def latest_start(self, deadline: float, load: float) -> float:
         """Return until when a batch of `load` can wait and still be back by `deadline`; nothing known is no waiting."""

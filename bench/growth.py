@@ -12,12 +12,16 @@ lie in the caches next to the core and a hundred thousand in main memory, where 
 long to reach; and Python's garbage collector looks through all that is alive. That is the machine's share. So `grows` has
 the cost at the largest number over the cost at a hundred, of asyncbatch and of the floor, and flat is what does not grow by
 more than `FLAT` times as much as the floor, or than `FLAT` times where the floor does not grow.
+
+And how long a request takes from call to answer, `p50_us` and `p99_us`, in one more run after those of the cost. It rises with
+how many there are at once, as they are answered one batch after another.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import math
 import platform
@@ -39,6 +43,7 @@ from peers import asyncbatch, floor
 FILE = Path(__file__).parent / "results" / "growth.json"
 BATCH = 64
 MANY = 100_000  # that wait where not their number grows
+TIMED = 10_000  # whose latency is measured, or all there are if they are more
 EACH = 4  # requests a key at least, so that full batches of so many can be formed of any number of keys
 FLAT = 1.5
 POWERS = (1, 10, 100, 1000, 10_000, 100_000)
@@ -94,9 +99,18 @@ def grows(values: dict[str, Values]) -> dict[str, Any]:
 
 
 async def callers(number: int, seconds: float) -> Values:
-    """So many callers in a closed loop. By Little's law the latency of each is what the requests of all of them take."""
+    """So many callers in a closed loop."""
     values = with_floor(await cases.closed(asyncbatch, number, seconds, BATCH))
-    return {**values, "latency_us": number * values["wall_us"]}
+    took: list[float] = []
+
+    async def called(item: int) -> None:
+        began = time.perf_counter()
+        await call(item)
+        took.append(time.perf_counter() - began)
+
+    async with asyncbatch.open(cases.identity, BATCH) as call:
+        await cases.race(called, number, max(2, TIMED // number))
+    return {**values, **latency(took)}
 
 
 async def items_a_batch(number: int, seconds: float) -> Values:
@@ -140,7 +154,9 @@ async def waiting(
         bare = await stack.enter_async_context(floor.open(cases.identity, max_batch_size))
         asked = [options(item) if options else {} for item in range(number)]
         run, run_floor = partial(drain, batcher.submit, asked), partial(drain, lambda item, **_: bare(item), asked)
-        return with_floor(await cases.compare(run, run_floor, number, seconds))
+        values = with_floor(await cases.compare(run, run_floor, number, seconds))
+        turns = range(max(1, TIMED // number))
+        return {**values, **latency([took for _ in turns for took in await timed(batcher.submit, asked)])}
 
 
 async def overtaking(number: int, seconds: float) -> Values:
@@ -178,6 +194,20 @@ async def drain(ask: Callable[..., Any], asked: Iterable[dict[str, Any]], times:
     return clock.read()
 
 
+async def timed(ask: Callable[..., Any], asked: Iterable[dict[str, Any]]) -> list[float]:
+    """Drain once more, and return how long each waited for its answer."""
+    took: list[float] = []
+    answers = []
+    gc.collect()
+    for item, options in enumerate(asked):
+        began = time.perf_counter()
+        answers.append(ask(item, **options))
+        answers[-1].add_done_callback(lambda _, began=began: took.append(time.perf_counter() - began))
+    for answer in answers:
+        await answer
+    return took
+
+
 async def leave(ask: Ask, order: list[int], times: int) -> cases.Spent:
     clock = cases.Clock()
     for _ in range(times):
@@ -195,6 +225,11 @@ async def overtake(batcher: Batcher[Any, Any], number: int) -> float:
     took = time.process_time() - start
     await asyncio.wait(answers)
     return took
+
+
+def latency(took: list[float]) -> Values:
+    took.sort()
+    return {f"p{share}_us": took[(len(took) - 1) * share // 100] * 1e6 for share in (50, 99)}
 
 
 def with_floor(values: cases.Values) -> Values:

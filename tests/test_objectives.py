@@ -84,13 +84,11 @@ async def test_the_slot_is_never_idle_while_somebody_waits(policy, rate):
 
 
 def test_batches_are_never_too_large_and_grow_by_steps_until_their_time_is_known():
-    outcome = simulate(poisson(5000, 3000), A, max_batch_size=32, policy=LatencyObjective(0.05))
-    assert max(outcome.sizes) == 32
-    assert max(outcome.sizes[:2]) <= 4
-    largest = 1
-    for size in outcome.sizes:
-        assert size <= max(4, 4 * largest)
-        largest = max(largest, size)
+    outcome = simulate([*[0.0] * 100, *poisson(5000, 3000)], A, max_batch_size=64, policy=LatencyObjective(0.05))
+    assert outcome.sizes[:3] == (4, 32, 64)
+    outcome = simulate(poisson(5000, 3000), A, max_batch_size=64, policy=LatencyObjective(0.05))
+    assert outcome.sizes[:3] == (1, 8, 64)
+    assert max(outcome.sizes) == 64
 
 
 async def test_who_cannot_be_answered_in_time_is_told_at_the_first_look_that_shows_it():
@@ -107,6 +105,14 @@ async def test_who_cannot_be_answered_in_time_is_told_at_the_first_look_that_sho
     assert function.batches == [[0, 1], [2, 3]]
     assert batcher.statistics().expired == 4
     assert conserved(batcher)
+
+
+async def test_two_batches_are_enough_to_go_by():
+    function = RecordingFunction(seconds=1)
+    async with running(function, policy=LatencyObjective(1.5), max_batch_size=1) as batcher:
+        answers = await asyncio.gather(*start(batcher, *range(5)))
+    assert [type(answer) for answer, _ in answers] == [int, int, *[DeadlineExceeded] * 3]
+    assert [at for _, at in answers] == [1, 2, 2, 2, 2]
 
 
 async def test_the_error_says_what_was_seen_and_what_to_do():
@@ -155,7 +161,7 @@ def test_evenly_spaced_callers_are_all_served_up_to_the_rate_that_can_be_kept_up
     assert outcome.goodput(0.06) == 1
 
 
-@pytest.mark.parametrize(("rate", "most"), [(3000, 32), (1700, 64), (900, 64)])
+@pytest.mark.parametrize(("rate", "most"), [(3000, 32), (1700, 64), (1334, 64), (900, 64)])
 def test_under_overload_batches_settle_at_the_size_that_serves_the_most(rate, most):
     fixed, each, objective = (0.010, 0.0002, 0.05) if most == 32 else (0.020, 0.0005, 0.06)
     arrivals = list(poisson(rate, 3000, seed=2))
@@ -164,33 +170,46 @@ def test_under_overload_batches_settle_at_the_size_that_serves_the_most(rate, mo
     settled = outcome.sizes[len(outcome.sizes) // 3 :]
     assert sum(settled) / len(settled) == pytest.approx(size, rel=0.08)
     best = references.clairvoyant(arrivals, line(fixed, each), most, objective)
-    assert outcome.goodput(objective) >= 0.955 * best  # what it takes to learn is a good part of so short a time
+    assert outcome.goodput(objective) >= 0.97 * best  # with what it takes to learn
 
 
-async def test_a_batch_runs_now_and_then_whatever_was_learnt():
+async def test_a_batch_runs_at_once_where_nobody_could_be_in_time_by_what_was_learnt():
     slow = [5.0] * 8
     function = RecordingFunction(seconds=lambda size: slow.pop() if slow else 0.01)
     async with running(function, policy=LatencyObjective(0.1), max_batch_size=8) as batcher:
         calls = []
-        for count in range(3000):
+        for count in range(2100):
             calls += start(batcher, count)
             await asyncio.sleep(0.02)
         answers = await asyncio.gather(*calls)
-    gaps = [later - earlier for earlier, later in zip(function.times, function.times[1:], strict=False)]
-    assert max(gaps[8:]) <= 0.1 + 0.03 + INSTANT
-    served = [answer for answer, _ in answers[-700:] if not isinstance(answer, Exception)]
-    assert len(served) > 680  # and so it finds out that batches are fast by now
+    assert function.times[:9] == pytest.approx([5 * batch for batch in range(9)])
+    assert not any(
+        isinstance(answer, Exception) for answer, _ in answers[-90:]
+    )  # so it finds out that they are fast by now
+
+
+async def test_a_batch_runs_now_and_then_whatever_was_learnt():
+    slow = [1.0] * 4
+    function = RecordingFunction(seconds=lambda size: slow.pop() if slow else 0.01)
+    async with running(function, policy=LatencyObjective(2), max_batch_size=8) as batcher:
+        answers = []
+        for count in range(10):
+            answers += [await timed(batcher(count, timeout=0.5 if count > 3 else 2))]
+            await asyncio.sleep(0.5 - now() % 0.5)
+    assert [type(answer) for answer, _ in answers] == [*[int] * 4, *[DeadlineExceeded] * 4, int, int]
+    assert function.times == pytest.approx([0, 1.5, 3, 4.5, 8, 8.5])
 
 
 @pytest.mark.parametrize("rate", [800, 1600, 2400])
 def test_batches_that_now_and_then_take_long_cost_nobody_a_place_that_is_free(rate):
-    def served(**settings):
-        dice = random.Random(1)
-        arrivals = poisson(rate, 6000, seed=1)
+    def served(seed, **settings):
+        dice = random.Random(seed)
         often = lambda size: (0.001 + 0.0002 * size) * (5 if dice.random() < 0.2 else 1)
-        return simulate(arrivals, often, max_batch_size=64, **settings).goodput(0.05)
+        return simulate(poisson(rate, 2000, seed), often, max_batch_size=64, **settings).goodput(0.05)
 
-    assert served(policy=LatencyObjective(0.05)) >= served() - 0.005  # two runs of chance
+    runs = range(10)  # of chance
+    objective = sum(served(seed, policy=LatencyObjective(0.05)) for seed in runs)
+    assert objective >= sum(served(seed) for seed in runs) - 0.005 * len(runs)
 
 
 def test_in_a_full_batch_one_must_be_rather_sure_of_it():
@@ -338,7 +357,7 @@ async def test_a_batch_is_held_to_the_last_moment_that_is_safe():
         assert function.batches == [[1, 2]]
         assert function.times[0] - began == pytest.approx(10 - 1 - 10 / 50)
         assert all(at - began <= 10 for _, at in answers)
-        assert batcher.statistics().reasons["deadline"] == 1 + 3  # and those it was made acquainted with
+        assert batcher.statistics().reasons["deadline"] == 1 + 4  # and those it was made acquainted with
 
 
 async def test_a_full_batch_is_not_held():
