@@ -56,7 +56,8 @@ def compiled(session: nox.Session) -> None:
     # Not in the tree itself, where what is compiled would stay, and be taken for its sources.
     session.run("python", "-m", "hatchling", "build", "-t", "sdist", "-d", f"{folder}")
     (sources,) = folder.glob("asyncbatch-*.tar.gz")
-    session.install("--force-reinstall", "--no-deps", f"{sources}", env={"HATCH_BUILD_HOOK_ENABLE_MYPYC": "1"})
+    session.run("python", "-m", "pip", "uninstall", "-qy", "asyncbatch")  # or another one of this version would stay
+    session.install(f"{sources}", env={"HATCH_BUILD_HOOK_ENABLE_MYPYC": "1"})
     session.run("python", "-P", "-X", "dev", "-m", "pytest", *session.posargs, env={"ASYNCBATCH_COMPILED": "1"})
 
 

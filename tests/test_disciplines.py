@@ -9,6 +9,7 @@ import itertools
 import math
 import random
 import sys
+import types
 
 import anyio
 import pytest
@@ -581,6 +582,9 @@ def counted_lines():
         sys.settrace(before)
 
 
+NOWHERE = types.SimpleNamespace(tally=Tally(None))
+
+
 def make_queue(discipline):
     tally, costed = Tally(None), discipline.costed
     return discipline.queue_class(discipline, tally, lambda: None, lambda: QueueFull("full"), costed=costed)
@@ -613,7 +617,7 @@ def test_with_100_000_waiting_a_request_costs_few_comparisons(discipline, monkey
             for request in requests[:1000]:
                 request.leave("cancelled")
                 queue.oldest()
-        flight = Flight(None, None)
+        flight = Flight(NOWHERE, None)
         with at_most(each * 1000):
             queue.board(flight, 1000)
         assert len(flight.items) == 1000
@@ -641,7 +645,7 @@ def test_with_100_000_waiting_under_many_keys_a_request_costs_few_steps(keys, wi
                 queue.put_nowait(waiting(queue, key=rng.randrange(keys), priority=rng.random()))
             requests.pop().leave("cancelled")
             assert rule.decide(2.0)[1]
-            queue.board(flight := Flight(None, None), 1)
+            queue.board(flight := Flight(NOWHERE, None), 1)
             assert flight.items
 
         turn()  # the first one after a long time settles what has come due since
@@ -667,7 +671,7 @@ def test_with_100_000_waiting_a_batch_of_one_length_costs_few_steps():
             for _ in range(33):  # all but one turn out another
                 queue.put_nowait(waiting(queue, cost=rng.random()))
             requests.pop().leave("cancelled")
-            queue.board(flight := Flight(None, None), 32, 16.0)
+            queue.board(flight := Flight(NOWHERE, None), 32, 16.0)
             assert len(flight.items) >= 16
 
         with counted_lines() as lines:
