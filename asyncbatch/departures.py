@@ -76,13 +76,13 @@ class Departures:
             patient = aim.thrifty
         else:
             patient = limits.max_wait > 0 or self._policy is not None
-        reason = self._filled()
+        reason = self._filled(waiting := line.qsize())
         if reason and patient:
             line.prune(self.size)  # or a batch would leave that is not full after all
-            reason = self._filled()
+            reason = self._filled(waiting := line.qsize())
         if reason:
             return 0.0, reason
-        if not line.qsize():
+        if not waiting:
             return math.inf, ""
         if self.closing:
             return 0.0, "close"
@@ -94,9 +94,8 @@ class Departures:
             return self._consult(now)
         return self._linger(now) if self.returning.expected and self.lingers else (0.0, "idle")
 
-    def _filled(self) -> str:
+    def _filled(self, waiting: int) -> str:
         line = self._line
-        waiting = line.qsize()
         if waiting >= self.size or waiting >= line.bound:  # no room is as good as full
             return "full"
         if (line.cost if self._costed else waiting) >= self.budget:
@@ -202,7 +201,7 @@ class Departures:
             return
         while line.qsize():
             request, due = self._most_urgent(aim.seconds)
-            if request is None or not aim.misses(now, due, self._load(0), full=bool(self._filled())):
+            if request is None or not aim.misses(now, due, self._load(0), full=bool(self._filled(line.qsize()))):
                 return
             if request.size == line.qsize() and aim.probes(now):
                 return

@@ -193,7 +193,7 @@ class IntakeQueue(Order):
             return False
         flight.items, flight.crew, flight.arrivals = items, futures, arrivals
         if crowd is self.gate.crowd:
-            flight.last = self.gate.admitted + self.outside - len(crowd)
+            flight.last = self.gate.admitted + self.outside - (len(crowd) if crowd.row else 0)
         else:
             flight.last = crowd.last - len(crowd)
             self._drop_empty(crowd)
