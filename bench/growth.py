@@ -1,6 +1,6 @@
 """Whether a request costs the same however many others there are: with a hundred of anything, and with a hundred thousand.
 
-    python bench/growth.py              four minutes, in an environment that has asyncbatch
+    python bench/growth.py              about twelve minutes, in an environment that has asyncbatch
     python bench/growth.py --quick      twenty seconds: a hundred and ten thousand only
 
 What is measured is the CPU time of a request of the real `Batcher`, on the fast loop, with a function that does nothing, as
