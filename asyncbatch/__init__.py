@@ -18,7 +18,7 @@ General layout, in the order of imports; a room knows only those above it.
     executors                           where a batch runs
     house, resident, residents          the coroutines that fly it, and what they share
     checkpoint, imap, progress          many items, one after the other
-    lifetime, controls, batcher         what users hold
+    here, lifetime, controls, batcher   what users hold
     decorator, coalesce, sync           and in front of it
     adapters                            what wraps the function, and runs where it runs
     testing, simulate                   the same with a clock that jumps

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Hashable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from functools import partial
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
 
 import anyio
@@ -18,6 +17,7 @@ from .errors import NotRunning
 from .executors import Executor, resolve
 from .flight import CURRENT
 from .function import BatchClass, BatchFunction, ItemT, ResultT, name_of
+from .here import future_maker, here
 from .metrics.events import Observer, curious
 from .objectives import LatencyObjective
 from .policies import Limits, Policy
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ("Batcher",)
 
 _INF = math.inf
-_ZERO = 0  # small integers are one object each
 
 
 class Batcher(Controls, Generic[ItemT, ResultT]):
@@ -85,7 +84,6 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         self._waits = self._discipline.when_full == "wait"
         self._scoped = self._discipline.uses_deadlines or getattr(policy, "uses_deadlines", False)
         self._unusual = self._cost is not None or self._scoped or self._discipline.detailed or curious(observers)
-        self._future: Callable[[], asyncio.Future[Any]]
 
     def _make_residents(self) -> Residents:
         residents = Residents(
@@ -98,7 +96,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         )
         house = residents.house
         self._queue, self._gate, self._flights = house.queue, house.queue.gate, house.flights
-        self._time, self._future, self._runs = house.loop.time, house.loop.create_future, house.loop.is_running
+        self._time, self._future, self._runs = house.loop.time, future_maker(house.loop), house.loop.is_running
         return residents
 
     def __repr__(self) -> str:
@@ -107,7 +105,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
 
     # One item.
 
-    async def __call__(self, item: ItemT, *, timeout: float = _INF, priority: float = 0, key: Hashable = None) -> ResultT:
+    async def __call__(self, item: ItemT, **details: Unpack[Details]) -> ResultT:
         """Return the result for `item`; waits for room when the queue is full.
 
         `timeout` bounds the whole call, the time in the queue included. `priority` and `key` are for queue disciplines
@@ -119,23 +117,22 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         entered; `WouldDeadlock` when the batcher's own function calls it and no slot is left. An item whose caller is
         cancelled may have run already.
         """
-        # What every request costs is spelled out: a call to a helper is a tenth of the whole.
-        if get_ident() != self._thread or timeout is not _INF or priority is not _ZERO or key is not None or self._unusual:
-            future, request = self._enter(item, self._waits, timeout, priority, key)
-            crowd = self._gate.crowd
-        else:
+        # What every request costs is spelled out: a call to a helper is a tenth of the whole, a named keyword a hundredth.
+        if here() == self._home and not details and not self._unusual:
             if self._flights and (CURRENT.get() is not None or not self._runs()):
                 self._refuse_misplaced()
-            gate = self._gate
-            future, crowd = self._future(), gate.crowd
+            gate, make_future = self._gate, self._future
+            future, crowd = make_future(), gate.crowd
             if gate.admitted < gate.alarm:
-                request = None
+                request, row = None, gate.row
+                row += (item, future, gate.now or self._time())  # from here to the next line no signal can come between
                 ticket = gate.admitted = gate.admitted + 1
-                row = gate.row
-                row += (item, future, gate.now or self._time())
             else:
                 request = self._queue.welcome(item, future, gate.now or self._time(), self._waits)
                 ticket = gate.admitted + self._queue.outside
+        else:
+            future, request = self._enter(item, self._waits, DetailedRequest, details)
+            crowd = self._gate.crowd
         try:
             return await future  # type: ignore[no-any-return]
         except BaseException as error:
@@ -148,17 +145,15 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
                 raise
             raise NotRunning.elsewhere(self.name) from error  # what runs this could not await a future of that loop
 
-    def submit(
-        self, item: ItemT, *, timeout: float = _INF, priority: float = 0, key: Hashable = None
-    ) -> asyncio.Future[ResultT]:
+    def submit(self, item: ItemT, **details: Unpack[Details]) -> asyncio.Future[ResultT]:
         """Return a future of the result for `item`, at once; cancelling it is leaving.
 
         Raises as `__call__` does, but for what comes later: that is the future's. A full queue is a `QueueFull` here, as
         there is nothing to wait with.
         """
         # As in `__call__`, but with a request, as whoever has the future may cancel it at any time.
-        if get_ident() != self._thread or timeout is not _INF or priority is not _ZERO or key is not None or self._unusual:
-            return self._hand_out(*self._enter(item, False, timeout, priority, key))
+        if here() != self._home or details or self._unusual:
+            return self._hand_out(*self._enter(item, False, DetailedRequest, details))
         if self._flights and (CURRENT.get() is not None or not self._runs()):
             self._refuse_misplaced()
         request = Request()
@@ -177,32 +172,30 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         self._queue.handed_out = True
         return future
 
-    def _enter(
-        self, item: Any, waits: bool, timeout: float, priority: float, key: Hashable, kind: Any = DetailedRequest
-    ) -> tuple[asyncio.Future[Any], Request]:
-        if get_ident() != self._thread:
+    def _enter(self, item: Any, waits: bool, kind: Any, details: Details) -> tuple[asyncio.Future[Any], Request]:
+        if here() != self._home:
             raise self._refusal()
         if CURRENT.get() is not None or not self._runs():
             self._refuse_misplaced()
         now = self._time()
-        details = self._details(now, timeout, priority, key)
+        looked_over = self._details(now, details)
         (cost,) = (1.0,) if self._cost is None else self._house.prices([item])
         future = self._future()
-        request = kind(item, future, now, self._queue, cost=cost, **details)
+        request = kind(item, future, now, self._queue, cost=cost, **looked_over)
         self._queue.put_nowait(request, waits)
         if request.deadline < _INF or request.context is not None:
             self._house.receive(request)
         return future, request
 
-    def _details(self, now: float, timeout: float, priority: float, key: Hashable) -> dict[str, Any]:
-        hash(key)  # raises TypeError for what cannot be one
-        deadline, scope = now + parameters.seconds("timeout", timeout), _INF
+    def _details(self, now: float, details: Details) -> dict[str, Any]:
+        timeout, priority, key = parameters.call(**details)
+        deadline, scope = now + timeout, _INF
         if self._scoped and asyncio.current_task() is not None:  # a callback of the loop has no scope around it
             scope = anyio.current_effective_deadline()
         return {
             "deadline": min(deadline, scope),
             "scoped": scope < deadline,
-            "priority": parameters.number("priority", priority),
+            "priority": priority,
             "key": key,
             "told": self._house.told,
         }
@@ -218,13 +211,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         self, items: Iterable[ItemT], *, return_exceptions: bool, **details: Unpack[Details]
     ) -> list[ResultT | BaseException]: ...
     async def map(
-        self,
-        items: Iterable[ItemT],
-        *,
-        return_exceptions: bool = False,
-        timeout: float = _INF,
-        priority: float = 0,
-        key: Hashable = None,
+        self, items: Iterable[ItemT], *, return_exceptions: bool = False, **details: Unpack[Details]
     ) -> list[Any]:
         """Return the results for all `items`, in order. The bulk path: one request, split over batches.
 
@@ -232,19 +219,19 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         does not; with `return_exceptions=True` errors stand among the results instead. The other arguments, and what is
         raised, are as for one item; `timeout` is for all of them together.
         """
-        if get_ident() != self._thread:
+        if here() != self._home:
             raise self._refusal()
         self._refuse_misplaced()
         if isinstance(items, AsyncIterable):
             raise TypeError("map takes an iterable; for an async one write `async for result in batcher.imap(source)`")
         items = list(items)
         now = self._time()
-        details = self._details(now, timeout, priority, key)
+        looked_over = self._details(now, details)
         if not items:
             return items
         costs = None if self._cost is None else self._house.prices(items)
         future = self._future()
-        bulk = Bulk(items, future, now, None, cost=0.0, costs=costs, return_exceptions=return_exceptions, **details)
+        bulk = Bulk(items, future, now, None, cost=0.0, costs=costs, return_exceptions=return_exceptions, **looked_over)
         self._queue.put_bulk(bulk)
         if bulk.deadline < _INF or bulk.context is not None:
             self._house.receive(bulk)
@@ -276,9 +263,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         return_exceptions: bool = False,
         on_progress: imap.OnProgress | None = None,
         checkpoint: Checkpoint | None = None,
-        timeout: float = _INF,
-        priority: float = 0,
-        key: Hashable = None,
+        **details: Unpack[Details],
     ) -> AsyncGenerator[Any, None]:
         """Return an async iterator over the results for `source`, sync or async, which need not fit in memory.
 
@@ -288,11 +273,12 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         `return_exceptions=True`. Stopping early cancels what was read ahead. With a `checkpoint` a job that is started
         again goes on where it stopped; see `Checkpoint`.
         """
-        if get_ident() != self._thread:
+        if here() != self._home:
             raise self._refusal()
+        parameters.call(**details)
         ahead = 2 * self._limits.max_batch_size * self._house.capacity if read_ahead is None else read_ahead
 
         def submit(item: ItemT, waits: bool) -> asyncio.Future[ResultT]:
-            return self._hand_out(*self._enter(item, waits or self._waits, timeout, priority, key, PatientRequest))
+            return self._hand_out(*self._enter(item, waits or self._waits, PatientRequest, details))
 
         return imap.results(source, submit, checkpoint, ordered, ahead, return_exceptions, on_progress)

@@ -258,7 +258,7 @@ class _Share:
         if isinstance(batcher, Batched):
             batcher = batcher._batcher()  # noqa: SLF001  # it is one of ours
         least = min(priority for priority, _ in self._urgencies)
-        future, request = batcher._enter(item, batcher._waits, _INF, least, None, SharedRequest)  # noqa: SLF001
+        future, request = batcher._enter(item, batcher._waits, SharedRequest, {"priority": least})  # noqa: SLF001
         self._made = partial(batcher._house.urge, request)  # noqa: SLF001
         for urgency in self._urgencies:
             self._made(*urgency)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import TYPE_CHECKING
 
 from . import parameters
+from .here import here
 from .lifetime import Lifetime
 from .policies import Limits
 
@@ -24,7 +24,7 @@ class Controls(Lifetime):
 
     def flush(self) -> None:
         """Let all that waits now leave without further waiting, as soon as there are slots for it."""
-        if get_ident() != self._thread:
+        if here() != self._home:
             raise self._refusal()
         self._house.flush()
 
@@ -44,7 +44,7 @@ class Controls(Lifetime):
         batch that it runs; what waits is served meanwhile. Raises what a class raised as it was built; that worker tries
         again with its next batch. Called by the batcher's own function it does not wait.
         """
-        if get_ident() != self._thread:
+        if here() != self._home:
             raise self._refusal()
         parameters.count("capacity", capacity)
         await self._residents.resize(capacity, wait=not self.in_own_flight())

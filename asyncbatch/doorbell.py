@@ -17,6 +17,9 @@ from .gate import Gate
 
 __all__ = ("Doorbell",)
 
+# As good as none, and a whole number: each caller compares with what follows from it, which is slow with a float.
+_NO_BOUND = 2**28
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Doorbell(asyncio.Queue[Any]):
@@ -28,11 +31,11 @@ class Doorbell(asyncio.Queue[Any]):
         self.gone = 0  # items that were taken or left
         self.outside = 0  # items that wait for room, and are in the order all the same
         self.watchful = self._always = watchful
-        self.bound = bound
+        self.bound = int(min(bound, _NO_BOUND))
         self._loop = asyncio.get_running_loop()
         self.gate = Gate(Crowd(type(self._loop.create_future()).done))
         self._idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
-        self._wake_at = math.inf
+        self._wake_at: float = math.inf
         super().__init__(bound)  # type: ignore[arg-type]  # inf is a size here, and compares as one
 
     def qsize(self) -> int:
@@ -46,7 +49,7 @@ class Doorbell(asyncio.Queue[Any]):
 
     def let_in(self) -> None:
         """Let as many of those outside in as there is room for."""
-        entering = min(self.outside, int(self.bound) - self.qsize())
+        entering = min(self.outside, self.bound - self.qsize())
         self.outside -= entering
         self.gate.admitted += entering
         if self.gate.admitted > self._wake_at:
@@ -86,7 +89,7 @@ class Doorbell(asyncio.Queue[Any]):
         elif self.gate.admitted != self.gone:
             self.ring()
         else:
-            self._wake_at = float(self.gate.admitted)
+            self._wake_at = self.gate.admitted
             self._set_alarm()
 
     def forget(self, getter: asyncio.Future[bool]) -> None:

@@ -28,7 +28,7 @@ class Gate:
 
     def __init__(self, crowd: Crowd) -> None:
         self.admitted = 0
-        self.alarm = self.now = 0.0
+        self.alarm, self.now = 0, 0.0
         self.gather(crowd)
 
     def gather(self, crowd: Crowd) -> None:

@@ -170,7 +170,7 @@ class IntakeQueue(Order):
     def board(self, flight: Flight, limit: int, budget: float = math.inf) -> None:
         """Move those who go next into `flight`: at most `limit` items, and at most `budget` in cost, but at least one."""
         if self.outside:
-            limit = min(limit, int(self.bound))  # those outside are in the line as well
+            limit = min(limit, self.bound)  # those outside are in the line as well
         crowd = self._foremost(limit) if self._queue else self.gate.crowd
         if crowd is not None and crowd.row and self._board_crowd(crowd, flight, limit):
             pass

@@ -8,12 +8,12 @@ import os
 import sys
 import warnings
 import weakref
-from threading import get_ident
 from typing import TYPE_CHECKING, Self
 
 from . import parameters
 from .errors import AsyncBatchError, Closed, NotRunning, WouldDeadlock
 from .flight import CURRENT
+from .here import NOWHERE, here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +27,9 @@ _open_ones: weakref.WeakSet[Lifetime] = weakref.WeakSet()
 
 
 class Lifetime:
-    """What can be entered and closed. `_thread` is that of the event loop while requests are taken, and else None:
+    """What can be entered and closed. `_home` is what `here` says in its event loop while requests are taken, else nowhere:
 
-    one comparison tells on each request that the batcher is open and that the caller is in the right thread.
+    one comparison tells on each request that the batcher is open and that the caller is in the right place.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Lifetime:
 
     def __init__(self) -> None:
         self._state = "new"
-        self._thread: int | None = None
+        self._home = NOWHERE
         self._warns = True
 
     def _make_residents(self) -> Residents:
@@ -66,7 +66,7 @@ class Lifetime:
     def _open(self) -> None:
         self._residents = self._make_residents()
         self._house = self._residents.house
-        self._thread = get_ident()
+        self._home = here()
         self._state = "open"
         _open_ones.add(self)
 
@@ -104,14 +104,14 @@ class Lifetime:
             if not self.in_own_flight():
                 await self._residents.ended(timeout)
         elif loop.is_closed():
-            self._state, self._thread = "closed", None
+            self._state, self._home = "closed", NOWHERE
             self._residents.abandon()
         else:
             raise NotRunning(f"batcher {self.name!r} must be closed in the event loop it was entered in")
 
     def _shut(self, *, drain: bool) -> None:
         self._state = "closed"
-        self._thread = None
+        self._home = NOWHERE
         _open_ones.discard(self)
         self._residents.begin_close(drain=drain)
 
@@ -148,6 +148,8 @@ class Lifetime:
             return NotRunning(
                 f"batcher {self.name!r} was entered before this process was forked; enter it again in the child"
             )
+        if not self._house.loop.is_running():
+            return NotRunning.elsewhere(self.name)
         return NotRunning(
             f"batcher {self.name!r} was called from another thread than its event loop's; "
             "call it there, or use asyncbatch.sync.Batcher, which threads can share"
@@ -157,7 +159,7 @@ class Lifetime:
 def _forget_all() -> None:
     # The thread of the loop has the same identity in the child, but its loop and its workers stayed in the parent.
     for each in list(_open_ones):
-        each._state, each._thread = "forked", None  # noqa: SLF001
+        each._state, each._home = "forked", NOWHERE  # noqa: SLF001
     _open_ones.clear()
 
 

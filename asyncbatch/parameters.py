@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from numbers import Integral, Real
 from typing import TypeVar
 
 __all__ = (
     "amount",
+    "call",
     "callables",
     "choice",
     "cost",
@@ -22,6 +23,12 @@ __all__ = (
 )
 
 T = TypeVar("T")
+
+
+def call(*, timeout: float = math.inf, priority: float = 0, key: Hashable = None) -> tuple[float, float, Hashable]:
+    """Return the details of one call. Raises `TypeError` for others, and for a `key` that cannot be one."""
+    hash(key)
+    return seconds("timeout", timeout), number("priority", priority), key
 
 
 def count(name: str, value: object) -> int:
@@ -69,7 +76,7 @@ def cost(name: str, value: object) -> float:
 
 def number(name: str, value: object) -> float:
     """Return `value` if it is a number that can be ordered."""
-    if not isinstance(value, Real) or math.isnan(value):
+    if not isinstance(value, float | int | Real) or math.isnan(value):
         raise TypeError(f"{name} must be a number, not {_seen(value)}; write for example {name}=1")
     return value  # type: ignore[return-value]
 
@@ -104,7 +111,7 @@ def instance(name: str, value: T, kind: type, example: str) -> T:
 
 
 def _real(name: str, value: object, meaning: str, example: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, float | int | Real):
         raise TypeError(f"{name} must be {meaning}, not {_seen(value)}; write for example {example}")
     number = float(value)
     if math.isnan(number) or number < 0:

@@ -30,7 +30,7 @@ ROOMS = """
     executors.replica executors.ray
     house resident residents
     checkpoint imap progress
-    lifetime controls keywords batcher
+    here lifetime controls keywords batcher
     decorator coalesce sync
     adapters.stepwise adapters.isolated adapters.sizes adapters.arrays adapters
     metrics.logging metrics.prometheus metrics.otel

@@ -589,6 +589,39 @@ def test_another_loop_of_the_same_thread_is_refused_before_anything_is_queued(bu
         two.close()
 
 
+@pytest.mark.parametrize("state", ["new", "closed"])
+def test_who_calls_without_any_loop_is_refused_as_elsewhere(state):
+    async def close():
+        async with batcher:
+            pass
+
+    batcher = Batcher(RecordingFunction())
+    if state == "closed":
+        asyncio.run(close())
+    with pytest.raises(Closed if state == "closed" else NotRunning):
+        batcher("no loop").send(None)
+    with pytest.raises(Closed if state == "closed" else NotRunning):
+        batcher.submit("no loop")
+
+
+def test_a_loop_that_makes_futures_of_its_own_is_asked_for_them():
+    class Own(asyncio.Future):
+        """What some loops make, to tell more of it."""
+
+    class Loop(VirtualClockLoop):
+        def create_future(self):
+            return Own(loop=self)
+
+    async def serve():
+        async with Batcher(RecordingFunction()) as batcher:
+            future = batcher.submit("one")
+            assert type(future) is Own
+            return await future, await batcher("other")
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        assert runner.run(serve()) == ("one", "other")
+
+
 async def test_another_thread_is_refused_and_shown_the_way():
     errors = []
 

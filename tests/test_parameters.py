@@ -200,6 +200,18 @@ async def test_the_message_names_the_detail():
             await batcher(1, priority="high")
 
 
+@pytest.mark.parametrize("way", ["__call__", "submit", "map", "imap"])
+async def test_a_detail_that_does_not_exist_is_refused_by_name(way):
+    async def make():
+        called = getattr(batcher, way)([1], timout=1)
+        return await called if way in ("__call__", "map") else called
+
+    async with Batcher(RecordingFunction()) as batcher:
+        with pytest.raises(TypeError, match=r"call\(\) got an unexpected keyword argument 'timout'"):
+            await make()
+        assert batcher.statistics().submitted == 0
+
+
 async def test_imap_reads_a_whole_number_of_items_ahead():
     async with Batcher(function) as batcher:
         for value in NO_COUNTS:
