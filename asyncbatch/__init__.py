@@ -3,7 +3,7 @@
     item -> request -> queue -> policy -> batch -> executor -> scatter -> caller
 
 General layout, in the order of imports; a room knows only those above it.
-    compiling                           how the rest may be compiled
+    compiling, here                     how the rest may be compiled; which event loop this is
     errors, parameters, function        what can go wrong, what a setting and a function may be
     request, shared, deadlines          what travels, and by when it must be answered
     metrics                             what a batcher says of itself
@@ -18,7 +18,7 @@ General layout, in the order of imports; a room knows only those above it.
     executors                           where a batch runs
     house, resident, residents          the coroutines that fly it, and what they share
     checkpoint, imap, progress          many items, one after the other
-    here, lifetime, controls, batcher   what users hold
+    lifetime, controls, batcher         what users hold
     decorator, coalesce, sync           and in front of it
     adapters                            what wraps the function, and runs where it runs
     testing, simulate                   the same with a clock that jumps

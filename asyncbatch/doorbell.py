@@ -14,6 +14,7 @@ from typing import Any
 from .compiling import mypyc_attr
 from .crowd import Crowd
 from .gate import Gate
+from .here import future_maker
 
 __all__ = ("Doorbell",)
 
@@ -33,7 +34,8 @@ class Doorbell(asyncio.Queue[Any]):
         self.watchful = self._always = watchful
         self.bound = int(min(bound, _NO_BOUND))
         self._loop = asyncio.get_running_loop()
-        self.gate = Gate(Crowd(type(self._loop.create_future()).done))
+        self._make_future = future_maker(self._loop)
+        self.gate = Gate(Crowd(type(self._make_future()).done))
         self._idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
         self._wake_at: float = math.inf
         super().__init__(bound)  # type: ignore[arg-type]  # inf is a size here, and compares as one
@@ -57,7 +59,7 @@ class Doorbell(asyncio.Queue[Any]):
 
     def doze(self, more: float, timeout: float) -> asyncio.Future[bool]:
         """Return a future: False once `more` further items are in, or at a `ring`; True if `timeout` seconds came first."""
-        getter: asyncio.Future[bool] = self._loop.create_future()
+        getter: asyncio.Future[bool] = self._make_future()
         timer = self._loop.call_later(timeout, self._time_up, getter) if timeout < math.inf else None
         self._idle.append((getter, timer))
         self._wake_at = self.gate.admitted + more - 1
@@ -112,4 +114,4 @@ class Doorbell(asyncio.Queue[Any]):
 
     def _set_alarm(self) -> None:
         full_at, wake_at = self.gone + self.bound, self._wake_at
-        self.gate.alarm = -1 if self.watchful else min(full_at, wake_at)
+        self.gate.alarm = -1 if self.watchful else full_at if full_at < wake_at else wake_at

@@ -58,13 +58,15 @@ class Flight:
 
     def depart(self, now: float, reason: str) -> None:
         """Note that the batch leaves, and why."""
-        self.reason, self.waited = reason, now - self.oldest
+        self.reason = reason
+        self.waited = waited = now - self.oldest
         self.aboard = self.size = size = len(self.items)
         tally = self._tally
         tally.reasons[reason] += 1
         tally.items += size
         tally.waits += now * size - self.arrived
-        tally.longest_wait = max(tally.longest_wait, self.waited)
+        if waited > tally.longest_wait:
+            tally.longest_wait = waited
 
     def seat_crew(self) -> None:
         """Make passengers of the crew, as one of them matters by itself."""

@@ -17,7 +17,7 @@ HOUSE = Path(asyncbatch.__file__).parent
 
 # A room may import only from rooms before it. A new one gets its place here.
 ROOMS = """
-    compiling errors parameters function
+    compiling here errors parameters function
     request shared deadlines
     metrics metrics.statistics metrics.events
     crowd scatter flight padding
@@ -30,7 +30,7 @@ ROOMS = """
     executors.replica executors.ray
     house resident residents
     checkpoint imap progress
-    here lifetime controls keywords batcher
+    lifetime controls keywords batcher
     decorator coalesce sync
     adapters.stepwise adapters.isolated adapters.sizes adapters.arrays adapters
     metrics.logging metrics.prometheus metrics.otel

@@ -82,7 +82,8 @@ class Tally:
         self.back += items
         self.busy += seconds
         self.recent.append(seconds)
-        self.longest_run = max(self.longest_run, seconds)
+        if seconds > self.longest_run:
+            self.longest_run = seconds
 
     @property
     def run_time(self) -> float:
