@@ -8,7 +8,7 @@ import copy
 import functools
 import math
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Hashable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack, overload
 
 from .batcher import Batcher
@@ -40,11 +40,9 @@ class Batched(Generic[ItemT, ResultT]):
         batcher = self._make()  # so that wrong options are told now, and not on the first call
         self._scoped = batcher._scoped  # noqa: SLF001  # what Coalesced goes by
 
-    async def __call__(
-        self, item: ItemT, *, timeout: float = math.inf, priority: float = 0, key: Hashable = None
-    ) -> ResultT:
+    async def __call__(self, item: ItemT, **details: Unpack[Details]) -> ResultT:
         """Return the result for `item`; see `Batcher.__call__`."""
-        return await self._batcher()(item, timeout=timeout, priority=priority, key=key)
+        return await self._batcher()(item, **details)
 
     def submit(self, item: ItemT, **details: Unpack[Details]) -> asyncio.Future[ResultT]:
         """Return a future of the result for `item`; see `Batcher.submit`."""

@@ -13,7 +13,7 @@ import weakref
 import pytest
 from callers import busy, conserved, harried, kinds, outcome, passes, running, until
 
-from asyncbatch import Batcher, Closed, DeadlineExceeded, Fifo, LatencyObjective, QueueFull
+from asyncbatch import Batcher, Closed, DeadlineExceeded, Fifo, LatencyObjective, QueueFull, batched
 from asyncbatch.crowd import Crowd, person_of, persons
 from asyncbatch.request import GONE, Request
 from asyncbatch.testing import RecordingFunction
@@ -152,6 +152,18 @@ async def test_all_kinds_of_callers_go_in_the_order_of_their_arrival(most):
         await asyncio.gather(*tasks)
         assert function.items == [*range(8 * 12)]
         assert conserved(batcher)
+
+
+async def test_callers_of_a_decorated_function_are_a_crowd_too():
+    @batched(max_wait=1.0)
+    async def ones(items):
+        return items
+
+    async with ones, asyncio.TaskGroup() as callers:
+        for number in range(20):
+            callers.create_task(ones(number))
+        await passes()
+        assert len(crowd_of(ones._batcher())) == 20
 
 
 async def test_who_leaves_the_crowd_makes_room_at_once():
