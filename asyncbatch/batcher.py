@@ -103,6 +103,10 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         inside = self._house if self._state == "open" else "closed" if self._state == "closed" else "not entered"
         return f"<Batcher {self.name!r} [{inside}] max_batch_size={self.max_batch_size}>"
 
+    def is_here(self) -> bool:
+        """Whether it takes requests, and its event loop is the one that runs here."""
+        return here() == self._home and self._runs()
+
     # One item.
 
     async def __call__(self, item: ItemT, **details: Unpack[Details]) -> ResultT:

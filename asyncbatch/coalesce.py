@@ -256,7 +256,7 @@ class _Share:
     async def answer(self, batcher: Any, item: Any) -> Any:
         """Make the request, and return its result."""
         if isinstance(batcher, Batched):
-            batcher = batcher._batcher()  # noqa: SLF001  # it is one of ours
+            batcher = batcher._batchers.here()  # noqa: SLF001  # it is one of ours
         least = min(priority for priority, _ in self._urgencies)
         future, request = batcher._enter(item, batcher._waits, SharedRequest, {"priority": least})  # noqa: SLF001
         self._made = partial(batcher._house.urge, request)  # noqa: SLF001

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import functools
 import math
 import weakref
@@ -34,19 +33,20 @@ class Batched(Generic[ItemT, ResultT]):
         functools.update_wrapper(self, behind_partials(function), updated=())
         self.__wrapped__ = function
         self._options = options
-        self._batchers: dict[asyncio.AbstractEventLoop, Batcher[ItemT, ResultT]] = {}
+        self._batchers: _Batchers[ItemT, ResultT] = _Batchers(function, options)
         self._instances: dict[int, tuple[weakref.ref[Any], Batched[ItemT, ResultT]]] = {}
         self._instance: object = None
-        batcher = self._make()  # so that wrong options are told now, and not on the first call
-        self._scoped = batcher._scoped  # noqa: SLF001  # what Coalesced goes by
+        self._scoped = self._batchers.latest._scoped  # noqa: SLF001  # what Coalesced goes by
 
     async def __call__(self, item: ItemT, **details: Unpack[Details]) -> ResultT:
         """Return the result for `item`; see `Batcher.__call__`."""
-        return await self._batcher()(item, **details)
+        batcher = self._batchers.here()
+        # By its name, and without details that nobody gave: otherwise half of what a call costs would be this one.
+        return await (batcher(item, **details) if details else batcher.__call__(item))
 
     def submit(self, item: ItemT, **details: Unpack[Details]) -> asyncio.Future[ResultT]:
         """Return a future of the result for `item`; see `Batcher.submit`."""
-        future = self._batcher().submit(item, **details)
+        future = self._batchers.here().submit(item, **details)
         if self._instance is not None:
             future.add_done_callback(functools.partial(_keep, self._instance))  # it lives that long
         return future
@@ -63,7 +63,7 @@ class Batched(Generic[ItemT, ResultT]):
         self, items: Iterable[ItemT], *, return_exceptions: bool = False, **details: Unpack[Details]
     ) -> list[Any]:
         """Return the results for all `items`, in order; see `Batcher.map`."""
-        return await self._batcher().map(items, return_exceptions=return_exceptions, **details)
+        return await self._batchers.here().map(items, return_exceptions=return_exceptions, **details)
 
     @overload
     def imap(
@@ -85,32 +85,29 @@ class Batched(Generic[ItemT, ResultT]):
         **reading: Unpack[Reading],
     ) -> AsyncGenerator[Any, None]:
         """Iterate over the results for `source`; see `Batcher.imap`."""
-        generator = self._batcher().imap(source, return_exceptions=return_exceptions, **reading)
+        generator = self._batchers.here().imap(source, return_exceptions=return_exceptions, **reading)
         async with contextlib.aclosing(generator) as results:
             async for result in results:
                 yield result
 
     def flush(self) -> None:
         """Let all that waits in this loop leave now; see `Batcher.flush`."""
-        self._batcher().flush()
+        self._batchers.here().flush()
 
     async def resize(self, capacity: int) -> None:
         """Let `capacity` batches run at once in this event loop; see `Batcher.resize`."""
-        await self._batcher().resize(capacity)
+        await self._batchers.here().resize(capacity)
 
     def statistics(self) -> Statistics:
         """Return what has happened in this event loop; see `Batcher.statistics`."""
-        return self._batcher().statistics()
+        return self._batchers.here().statistics()
 
     async def aclose(self, drain: bool = True, timeout: float = math.inf) -> None:
         """Close the batcher of this event loop; see `Batcher.aclose`."""
-        await self._batcher().aclose(drain, timeout)
+        await self._batchers.here().aclose(drain, timeout)
 
     async def __aenter__(self) -> Self:
-        batcher = self._batchers.get(asyncio.get_running_loop())
-        if batcher is None or batcher.closed:
-            batcher = self._start()
-        await batcher.ready()
+        await self._batchers.open_one().ready()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -123,8 +120,8 @@ class Batched(Generic[ItemT, ResultT]):
         if instance is None:
             return self
         # The copy shares all state with the original and holds the instance: while a call is under way, both live.
-        bound = copy.copy(self._of(instance))
-        bound._instance = instance  # noqa: SLF001  # it is one of ours
+        bound: Batched[ItemT, ResultT] = Batched.__new__(Batched)
+        vars(bound).update(vars(self._of(instance)), _instance=instance)
         return bound
 
     def _of(self, instance: object) -> Batched[ItemT, ResultT]:
@@ -141,21 +138,38 @@ class Batched(Generic[ItemT, ResultT]):
             self._instances[place] = reference, Batched(_Method(self.__wrapped__, reference), self._options)
         return self._instances[place][1]
 
-    def _batcher(self) -> Batcher[ItemT, ResultT]:
-        batcher = self._batchers.get(asyncio.get_running_loop())
-        if batcher is None or batcher.forked:
-            batcher = self._start()
+
+class _Batchers(Generic[ItemT, ResultT]):
+    """The batchers of one function: one for each running event loop, made on the first call there."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self._function, self._options = function, options
+        self._of: dict[asyncio.AbstractEventLoop, Batcher[ItemT, ResultT]] = {}
+        self.latest = self._make()  # so that wrong options are told now, and not on the first call
+
+    def here(self) -> Batcher[ItemT, ResultT]:
+        """Return that of the running loop; mostly it is the one that was asked for last."""
+        latest = self.latest
+        if latest.is_here():
+            return latest
+        batcher = self._of.get(asyncio.get_running_loop())
+        self.latest = batcher = self._start() if batcher is None or batcher.forked else batcher
         return batcher
 
+    def open_one(self) -> Batcher[ItemT, ResultT]:
+        """Return that of the running loop, or another one if it was closed."""
+        batcher = self._of.get(asyncio.get_running_loop())
+        return self._start() if batcher is None or batcher.closed else batcher
+
     def _start(self) -> Batcher[ItemT, ResultT]:
-        for loop in [loop for loop in self._batchers if loop.is_closed()]:
-            del self._batchers[loop]
-        batcher = self._batchers[asyncio.get_running_loop()] = self._make()
+        for loop in [loop for loop in self._of if loop.is_closed()]:
+            del self._of[loop]
+        batcher = self._of[asyncio.get_running_loop()] = self._make()
         batcher.start_quietly()
         return batcher
 
     def _make(self) -> Batcher[ItemT, ResultT]:
-        return Batcher(self.__wrapped__, **self._options)
+        return Batcher(self._function, **self._options)
 
 
 def _keep(*_: object) -> None:

@@ -163,7 +163,7 @@ async def test_callers_of_a_decorated_function_are_a_crowd_too():
         for number in range(20):
             callers.create_task(ones(number))
         await passes()
-        assert len(crowd_of(ones._batcher())) == 20
+        assert len(crowd_of(ones._batchers.here())) == 20
 
 
 async def test_who_leaves_the_crowd_makes_room_at_once():
