@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Hashable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
 
@@ -182,27 +182,24 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         if CURRENT.get() is not None or not self._runs():
             self._refuse_misplaced()
         now = self._time()
-        looked_over = self._details(now, details)
-        (cost,) = (1.0,) if self._cost is None else self._house.prices([item])
+        seen = self._details(now, details)
+        cost = 1.0 if self._cost is None else self._house.prices([item])[0]
         future = self._future()
-        request = kind(item, future, now, self._queue, cost=cost, **looked_over)
+        request = kind(item, future, now, self._queue, cost, self._house.told, *seen)
         self._queue.put_nowait(request, waits)
         if request.deadline < _INF or request.context is not None:
             self._house.receive(request)
         return future, request
 
-    def _details(self, now: float, details: Details) -> dict[str, Any]:
+    def _details(self, now: float, details: Details) -> tuple[float, bool, float, Hashable]:
+        """Return the deadline, whether it is that of a scope, the priority and the key."""
         timeout, priority, key = parameters.call(**details)
-        deadline, scope = now + timeout, _INF
+        deadline = now + timeout
         if self._scoped and asyncio.current_task() is not None:  # a callback of the loop has no scope around it
             scope = anyio.current_effective_deadline()
-        return {
-            "deadline": min(deadline, scope),
-            "scoped": scope < deadline,
-            "priority": priority,
-            "key": key,
-            "told": self._house.told,
-        }
+            if scope < deadline:
+                return scope, True, priority, key
+        return deadline, False, priority, key
 
     # Many items.
 
@@ -230,12 +227,13 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             raise TypeError("map takes an iterable; for an async one write `async for result in batcher.imap(source)`")
         items = list(items)
         now = self._time()
-        looked_over = self._details(now, details)
+        seen = self._details(now, details)
         if not items:
             return items
         costs = None if self._cost is None else self._house.prices(items)
         future = self._future()
-        bulk = Bulk(items, future, now, None, cost=0.0, costs=costs, return_exceptions=return_exceptions, **looked_over)
+        bulk = Bulk(items, future, now, None, 0.0, self._house.told, *seen)
+        bulk.costs, bulk.return_exceptions = costs, return_exceptions
         self._queue.put_bulk(bulk)
         if bulk.deadline < _INF or bulk.context is not None:
             self._house.receive(bulk)

@@ -11,7 +11,7 @@ from .errors import DeadlineExceeded
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .request import Passenger
     from .shared import Wish
@@ -48,6 +48,12 @@ class Deadlines:
         if request.deadline < self._due:
             self._arm(request.deadline)
 
+    def watch_all(self, requests: Sequence[Passenger]) -> None:
+        """Watch these, the first that there are."""
+        self._heap = [(request.deadline, next(self._order), request) for request in requests]
+        heapq.heapify(self._heap)
+        self._arm(self._heap[0][0])
+
     def nearest(self) -> float:
         """Return the nearest deadline of what is still here, `inf` if there is none."""
         while self._heap and self._moved_on(self._heap[0][2]):
@@ -73,9 +79,10 @@ class Deadlines:
 
     def expire(self, now: float) -> None:
         """Fail those whose deadline is not after `now`; without waiting for the timer, if the loop was held up."""
-        while self.nearest() <= now:
+        while self._heap and self._heap[0][0] <= now:
             request = heapq.heappop(self._heap)[2]
-            self.dismiss(request, self._error(now - request.arrived))
+            if not self._moved_on(request):
+                self.dismiss(request, self._error(now - request.arrived))
 
     def dismiss(self, request: Any, error: DeadlineExceeded) -> None:
         """Take a request out that is not answered in time."""

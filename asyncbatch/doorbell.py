@@ -36,7 +36,7 @@ class Doorbell(asyncio.Queue[Any]):
         self._loop = asyncio.get_running_loop()
         self._make_future = future_maker(self._loop)
         self.gate = Gate(Crowd(type(self._make_future()).done))
-        self._idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
+        self.idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
         self._wake_at: float = math.inf
         super().__init__(bound)  # type: ignore[arg-type]  # inf is a size here, and compares as one
 
@@ -61,15 +61,15 @@ class Doorbell(asyncio.Queue[Any]):
         """Return a future: False once `more` further items are in, or at a `ring`; True if `timeout` seconds came first."""
         getter: asyncio.Future[bool] = self._make_future()
         timer = self._loop.call_later(timeout, self._time_up, getter) if timeout < math.inf else None
-        self._idle.append((getter, timer))
+        self.idle.append((getter, timer))
         self._wake_at = self.gate.admitted + more - 1
         self._set_alarm()
         return getter
 
     def ring(self) -> None:
         """Wake the resident that has been idle longest, if there is one."""
-        while self._idle:
-            getter, timer = self._idle.popleft()
+        while self.idle:
+            getter, timer = self.idle.popleft()
             if timer is not None:
                 timer.cancel()
             if not getter.done():
@@ -80,12 +80,12 @@ class Doorbell(asyncio.Queue[Any]):
         self.gate.alarm = -1 if self.watchful else self.gone + self.bound
 
     def ring_all(self) -> None:
-        while self._idle:
+        while self.idle:
             self.ring()
 
     def hand_over(self) -> None:
         """See to it that what still waits, or else the next arrival, wakes one of the residents that are idle."""
-        if not self._idle:
+        if not self.idle:
             self._wake_at = math.inf
             self.gate.alarm = -1 if self.watchful else self.gone + self.bound
         elif self.gate.admitted != self.gone:
@@ -96,9 +96,9 @@ class Doorbell(asyncio.Queue[Any]):
 
     def forget(self, getter: asyncio.Future[bool]) -> None:
         """Take the future of a resident that was cancelled out of the line of those to wake."""
-        for each in tuple(self._idle):
+        for each in tuple(self.idle):
             if each[0] is getter:
-                self._idle.remove(each)
+                self.idle.remove(each)
                 if each[1] is not None:
                     each[1].cancel()
 

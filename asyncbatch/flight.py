@@ -86,8 +86,7 @@ class Flight:
         urgent = [each for each in self.passengers if each.deadline < math.inf and not each.scoped]
         if urgent:
             self._deadlines = Deadlines(loop, self.batcher.name, lambda each: each.place is not self)
-            for each in urgent:
-                self._deadlines.watch(each)
+            self._deadlines.watch_all(urgent)
 
     def discard(self, request: Passenger, outcome: str) -> None:
         """Note that one caller left; when none is left the work is stopped, if it can be."""
@@ -122,9 +121,10 @@ class Flight:
             counts = scatter.deliver(self.passengers, outputs, self._note)
         else:
             counts = scatter.answer(self.crew or [each.future for each in self.passengers], outputs), 0
-        if self.batcher.queue.handed_out and not self.mixed:
+        if (self.batcher.queue.handed_out or self.batcher.timed) and not self.mixed:
+            # A future that was handed out knows its request: the two would keep each other alive. So would who watches.
             for each in self.passengers:
-                each.let_go()  # a future that was handed out knows its request: the two would keep each other alive
+                each.let_go()
         self._land(counts[0], counts[1])
 
     def fail(self, error: BaseException) -> None:

@@ -100,8 +100,10 @@ class House:
         """Watch the deadline of a request that has just come in; one that has come already never runs."""
         self.timed = True
         self.deadlines.watch(request)
-        self.deadlines.expire(self.loop.time())
-        self.queue.ring()
+        if request.deadline <= (now := self.loop.time()):
+            self.deadlines.expire(now)
+        if self.queue.idle:
+            self.queue.ring()  # whoever dozes may have to look earlier
 
     def urge(self, request: SharedRequest, priority: float, deadline: float) -> None:
         """Let a request go as early as one more of its callers needs it."""

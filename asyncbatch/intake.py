@@ -95,7 +95,7 @@ class IntakeQueue(Order):
         if waits and not self.lobby.line:
             self.outside += 1
             self.gate.row += (item, future, arrived)
-            if self._idle:
+            if self.idle:
                 self.ring()  # a queue that is smaller than a batch will not fill one
             return None
         request = Request()

@@ -27,8 +27,13 @@ T = TypeVar("T")
 
 def call(*, timeout: float = math.inf, priority: float = 0, key: Hashable = None) -> tuple[float, float, Hashable]:
     """Return the details of one call. Raises `TypeError` for others, and for a `key` that cannot be one."""
+    # What is usual is seen here, as each request with details comes by.
+    if type(timeout) is not float or not timeout >= 0:
+        timeout = seconds("timeout", timeout)
+    if type(priority) is not int:
+        priority = number("priority", priority)
     hash(key)
-    return seconds("timeout", timeout), number("priority", priority), key
+    return timeout, priority, key
 
 
 def count(name: str, value: object) -> int:

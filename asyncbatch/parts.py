@@ -25,19 +25,10 @@ class Part(Bulk):
     __slots__ = ("positions", "whole")
 
     def __init__(self, whole: Bulk, key: Hashable, positions: Sequence[int]) -> None:
-        super().__init__(
-            [whole.item[i] for i in positions],
-            whole.future,
-            whole.arrived,
-            None,
-            deadline=whole.deadline,
-            scoped=whole.scoped,
-            priority=whole.priority,
-            key=key,
-            cost=0.0,
-            costs=None if whole.costs is None else [whole.costs[i] for i in positions],
-            return_exceptions=whole.return_exceptions,
-        )
+        items, urgency = [whole.item[i] for i in positions], (whole.deadline, whole.scoped, whole.priority)
+        super().__init__(items, whole.future, whole.arrived, None, 0.0, False, *urgency, key)
+        self.costs = None if whole.costs is None else [whole.costs[i] for i in positions]
+        self.return_exceptions = whole.return_exceptions
         self.context = whole.context
         self.whole = whole
         self.positions = positions

@@ -119,23 +119,15 @@ class DetailedRequest(Request):
         future: Any,
         arrived: float,
         place: Place | None,
-        *,
+        cost: float,
+        told: bool,
         deadline: float,
         scoped: bool,
         priority: float,
         key: Hashable,
-        cost: float,
-        told: bool = False,
     ) -> None:
-        self.item = item
-        self.future = future
-        self.arrived = arrived
-        self.place = place
-        self.deadline = deadline
-        self.scoped = scoped
-        self.priority = priority
-        self.key = key
-        self.cost = cost
+        self.item, self.future, self.arrived, self.place = item, future, arrived, place
+        self.deadline, self.scoped, self.priority, self.key, self.cost = deadline, scoped, priority, key, cost
         self.context = copy_context() if told else None
 
     def let_go(self) -> None:
@@ -158,10 +150,10 @@ class Bulk(PatientRequest):
 
     __slots__ = ("admitted", "costs", "pending", "portions", "results", "return_exceptions", "taken")
 
-    def __init__(self, *base: Any, costs: Sequence[float] | None, return_exceptions: bool, **details: Any) -> None:
-        super().__init__(*base, **details)
-        self.costs = costs
-        self.return_exceptions = return_exceptions
+    def __init__(self, *base: Any) -> None:
+        super().__init__(*base)
+        self.costs: Sequence[float] | None = None  # of each, where they have costs
+        self.return_exceptions = False
         self.admitted = self.taken = 0
         self.pending = len(self.item)
         self.results: list[Any] = [None] * self.pending

@@ -22,8 +22,8 @@ class SharedRequest(DetailedRequest):
     sequence: int
     shared = True
 
-    def __init__(self, *base: Any, **details: Any) -> None:
-        super().__init__(*base, **details)
+    def __init__(self, *base: Any) -> None:
+        super().__init__(*base)
         self.scoped = True
 
 

@@ -560,7 +560,7 @@ class Caller:
 
 
 def waiting(queue, **details):
-    rest = {"deadline": INF, "scoped": False, "priority": 0, "key": None, "cost": 1.0}
+    rest = {"cost": 1.0, "told": False, "deadline": INF, "scoped": False, "priority": 0, "key": None}
     return DetailedRequest("item", Caller(), 0.0, queue, **(rest | details))
 
 

@@ -997,6 +997,25 @@ async def test_nothing_of_a_batch_is_kept_once_its_callers_have_it(executor):
             assert [ref for ref in seen[:20] if ref() is not None] == []
 
 
+async def test_nothing_of_a_batch_is_kept_while_others_wait_with_their_deadlines():
+    seen, gate = [], asyncio.Event()
+
+    async def function(items):
+        seen.extend(map(weakref.ref, items))
+        if len(seen) == 10:
+            await gate.wait()
+        return [None] * len(items)
+
+    async with running(function, max_batch_size=1) as batcher:
+        with without_collection():
+            tasks = [asyncio.create_task(batcher(Thing(), timeout=3600)) for _ in range(20)]
+            await asyncio.gather(*tasks[:9])
+            await until(lambda: len(seen) == 10)
+            assert [ref for ref in seen[:9] if ref() is not None] == []
+        gate.set()
+        await asyncio.gather(*tasks)
+
+
 async def test_a_future_that_is_kept_does_not_keep_its_item():
     async with running(RecordingFunction(lambda item: None)) as batcher:
         item = Thing()
