@@ -27,7 +27,6 @@ import math
 import os
 import platform
 import random
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime

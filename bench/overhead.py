@@ -21,15 +21,12 @@ A peer that fails in a case is reported as failed there, with the reason. To add
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 

@@ -9,7 +9,6 @@ import logging
 import math
 import time
 import random
-import time
 
 from callers import outcome, passes, running
 import pytest

@@ -10,11 +10,10 @@ import random
 
 import anyio
 import numpy as np
-from callers import busy, kinds, conserved, outcome, passes, running, until
+from callers import busy, kinds, conserved, outcome, passes, running
 import pytest
 
 from asyncbatch import (
-    Batcher,
     ByLength,
     DeadlineExceeded,
     EarliestDeadline,
