@@ -251,16 +251,6 @@ async def test_a_full_queue_is_not_kept_waiting_for_a_batch_it_cannot_fill():
         assert function.times == [0]
 
 
-@pytest.mark.virtual
-async def test_a_map_larger_than_the_queue_gets_through_a_static_batcher():
-    function = RecordingFunction()
-    async with running(function, max_batch_size=10, max_wait=INF, queue=Fifo(3)) as batcher:
-        mapped = asyncio.create_task(batcher.map(range(20)))
-        await asyncio.sleep(1)
-        batcher.flush()
-        assert await outcome(mapped) == list(range(20))
-
-
 # Earliest deadline
 
 
