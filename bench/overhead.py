@@ -1,7 +1,7 @@
 """What one request costs: the overhead of asyncbatch and its peers, with a function that does nothing.
 
     python bench/overhead.py                                        half an hour
-    python bench/overhead.py --quick                                one minute: few cases, releases as installed before, nothing compiled
+    python bench/overhead.py --quick                                one minute: few cases, nothing new installed or compiled
     python bench/overhead.py --peers asyncbatch,aiodataloader       these only, beside the floor
 
 A batch pays off when the function gains more by it than each caller loses on the way into it and back. What the function
