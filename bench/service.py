@@ -76,7 +76,8 @@ def main() -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda number, _: sys.exit(128 + number))  # by way of each `finally`: they end the server
     plan, started = options.plan, datetime.now(UTC)
-    made, missing = environments.install({service.name: service.requirements for service in options.servers})
+    requirements = {service.name: service.requirements for service in options.servers}
+    made, missing = environments.install(requirements, newest=not options.quick)
     present = {service: made[service.name] for service in options.servers if service.name in made}
     pins = load.pins()
     found = measure(plan, present, services.exchange(present.values()), pins)
