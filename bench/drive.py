@@ -1,10 +1,11 @@
 """Drive one peer with recorded arrivals, in this process, and print what its callers saw as one line of JSON.
 
-`in_time.py` runs this with the Python of the peer's own environment. The file says what to run, as a list of cells: the
-times at which callers come, what a batch of b takes, which is fixed + each * b, and what the peer is told: the size of a
-batch, for how long to wait for one to fill, within what time callers want to be answered. A peer takes each cell as it
-comes and, if its `open` can be told of them, with the wait or with the objective of the cell. Who gets no answer waits for
-ever, which JSON has no number for: it says null. Latencies are of those who came after as many as the cell leaves for learning.
+`in_time.py` runs this with the Python of the peer's own environment, and says how long all of them take. The file says what
+to run, as a list of cells: the times at which callers come, what a batch of b takes, which is fixed + each * b, and what
+the peer is told: the size of a batch, for how long to wait for one to fill, within what time callers want to be answered. A
+peer takes each cell as it comes and, if its `open` can be told of them, with the wait or with the objective of the cell.
+Who gets no answer waits for ever, which JSON has no number for: it says null. Latencies are of those who came after as many
+as the cell leaves for learning.
 """
 
 from __future__ import annotations

@@ -4,16 +4,17 @@
     nox -s bench -- executors --quick                       half a minute: neither the images nor two workers
     python bench/executors.py --carriers asyncbatch,loky    the same without nox: these only, beside the work in this process
 
-A batch that runs elsewhere must not cost much more than the work itself. Three batches are measured: 64 small integers that
-come back as they are, 64 rows of 384 float32 and 64 images of 3 x 224 x 224 float32 (38.5 MB), both stacked and then doubled in place.
-What is compared is the time on the wall from having a list of items to having a list of results, one batch after the other.
+A batch that runs elsewhere must not cost much more than the work itself. Three batches are measured: 64 small integers
+that come back as they are, 64 rows of 384 float32 and 64 images of 3 x 224 x 224 float32 (38.5 MB), both stacked and then
+doubled in place. What is compared is the time on the wall from having a list of items to having a list of results, one
+batch after the other.
 
 All carriers are open at once in one process, with one worker each, and take turns; what disturbs one disturbs those it is
-compared to. Given are the least and the median of all turns, ratios of the leasts, and the CPU time of this process, in all its
-threads, mean of all turns. `asyncbatch` is one call of `Batcher.map`; `asyncbatch_slot` is the executor alone, as all others are. Then, what two workers do where one does 1, with a
-function that only computes. Those of Ray come after all others, as its own processes disturb them. To add a carrier, copy a
-file in `carriers/`. The figures are those of a quiet machine only if the `load` among them, the number of processes that ran
-as it began, is far below its `cpus`.
+compared to. Given are the least and the median of all turns, ratios of the leasts, and the CPU time of this process, in
+all its threads, mean of all turns. `asyncbatch` is one call of `Batcher.map`; `asyncbatch_slot` is the executor alone, as
+all others are. Then, what two workers do where one does 1, with a function that only computes. Those of Ray come after all
+others, as its own processes disturb them. To add a carrier, copy a file in `carriers/`. The figures are those of a quiet
+machine only if the `load` among them, the number of processes that ran as it began, is far below its `cpus`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether a request costs the same however many others there are: with a hundred of anything, and with a hundred thousand.
 
-    python bench/growth.py              about twelve minutes, in an environment that has asyncbatch
-    python bench/growth.py --quick      twenty seconds: a hundred and ten thousand only
+    python bench/growth.py              about six minutes, in an environment that has asyncbatch
+    python bench/growth.py --quick      ten seconds: a hundred and ten thousand only
 
 What is measured is the CPU time of a request of the real `Batcher`, on the fast loop, with a function that does nothing, as
 one number grows by powers of ten and all else stays as it is: callers, items a batch, keys, priorities, and how many wait in
@@ -42,7 +42,6 @@ from peers import asyncbatch, floor
 
 FILE = Path(__file__).parent / "results" / "growth.json"
 BATCH = 64
-MANY = 100_000  # that wait where not their number grows
 TIMED = 10_000  # whose latency is measured, or all there are if they are more
 EACH = 4  # requests a key at least, so that full batches of so many can be formed of any number of keys
 FLAT = 1.5
@@ -60,15 +59,17 @@ def main() -> None:
     options = parser.parse_args()
     options.json = report.place(options.json, quick=options.quick)
     powers, seconds, rounds = (QUICK, 0.03, 1) if options.quick else (POWERS, 0.3, 2)
-    measured: dict[str, dict[str, Values]] = {axis: {} for axis in AXES}
-    for axis, measure in AXES.items():
+    many = powers[-1]
+    measured: dict[str, dict[str, Values]] = {}
+    for axis, measure in axes(many).items():
+        measured[axis] = {}
         for number in powers:
             all_rounds = [run(partial(measure, number, seconds)) for _ in range(rounds)]
             measured[axis][str(number)] = least = min(all_rounds, key=lambda each: each["cpu_us"])
             print(line(axis, number, least), flush=True)
     found = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "settings": {"max_batch_size": BATCH, "waiting": MANY, "loop": FAST, "rounds": rounds, "seconds": seconds},
+        "settings": {"max_batch_size": BATCH, "waiting": many, "loop": FAST, "rounds": rounds, "seconds": seconds},
         "machine": report.machine(),
         "versions": {"python": platform.python_version()},
         "axes": measured,
@@ -113,19 +114,19 @@ async def callers(number: int, seconds: float) -> Values:
     return {**values, **latency(took)}
 
 
-async def items_a_batch(number: int, seconds: float) -> Values:
-    return await waiting(MANY, seconds, Fifo(maxsize=math.inf), max_batch_size=number)
+async def items_a_batch(many: int, number: int, seconds: float) -> Values:
+    return await waiting(many, seconds, Fifo(maxsize=math.inf), max_batch_size=number)
 
 
-async def keys(number: int, seconds: float) -> Values:
+async def keys(many: int, number: int, seconds: float) -> Values:
     """So many keys, each with as many waiting, and as many as make a full batch at least."""
     return await waiting(
-        max(MANY, EACH * number), seconds, Keyed(maxsize=math.inf), lambda item: {"key": item % number}, max_batch_size=EACH
+        max(many, EACH * number), seconds, Keyed(maxsize=math.inf), lambda item: {"key": item % number}, max_batch_size=EACH
     )
 
 
-async def priorities(number: int, seconds: float) -> Values:
-    return await waiting(MANY, seconds, Priority(maxsize=math.inf), lambda item: {"priority": item % number + 1})
+async def priorities(many: int, number: int, seconds: float) -> Values:
+    return await waiting(many, seconds, Priority(maxsize=math.inf), lambda item: {"priority": item % number + 1})
 
 
 async def leaving(number: int, seconds: float) -> Values:
@@ -155,6 +156,7 @@ async def waiting(
         asked = [options(item) if options else {} for item in range(number)]
         run, run_floor = partial(drain, batcher.submit, asked), partial(drain, lambda item, **_: bare(item), asked)
         values = with_floor(await cases.compare(run, run_floor, number, seconds))
+        gc.collect()  # once for all turns, as looking through all that is alive takes longer than many of them
         turns = range(max(1, TIMED // number))
         return {**values, **latency([took for _ in turns for took in await timed(batcher.submit, asked)])}
 
@@ -168,19 +170,21 @@ async def overtaking(number: int, seconds: float) -> Values:
     return {**values, "urgent_us": min(took) * 1e6}
 
 
-AXES: dict[str, Callable[[int, float], Any]] = {
-    "callers": callers,
-    "items a batch": items_a_batch,
-    "keys": keys,
-    "priorities": priorities,
-    "waiting, Fifo": partial(waiting, queue=Fifo(maxsize=math.inf)),
-    "waiting, Priority": overtaking,
-    "waiting, EarliestDeadline": partial(
-        waiting, queue=EarliestDeadline(maxsize=math.inf), options=lambda item: {"timeout": 3600 + item % 1009}
-    ),
-    "waiting, ByLength": partial(waiting, queue=ByLength(maxsize=math.inf), cost=lambda item: 1 + item % 509),
-    "waiting, all leave": leaving,
-}
+def axes(many: int) -> dict[str, Callable[[int, float], Any]]:
+    """Return what grows, with how it is measured; `many` wait where it is not their number."""
+    return {
+        "callers": callers,
+        "items a batch": partial(items_a_batch, many),
+        "keys": partial(keys, many),
+        "priorities": partial(priorities, many),
+        "waiting, Fifo": partial(waiting, queue=Fifo(maxsize=math.inf)),
+        "waiting, Priority": overtaking,
+        "waiting, EarliestDeadline": partial(
+            waiting, queue=EarliestDeadline(maxsize=math.inf), options=lambda item: {"timeout": 3600 + item % 1009}
+        ),
+        "waiting, ByLength": partial(waiting, queue=ByLength(maxsize=math.inf), cost=lambda item: 1 + item % 509),
+        "waiting, all leave": leaving,
+    }
 
 
 # What they are made of.
@@ -198,7 +202,6 @@ async def timed(ask: Callable[..., Any], asked: Iterable[dict[str, Any]]) -> lis
     """Drain once more, and return how long each waited for its answer."""
     took: list[float] = []
     answers = []
-    gc.collect()
     for item, options in enumerate(asked):
         began = time.perf_counter()
         answers.append(ask(item, **options))

@@ -27,7 +27,6 @@ import math
 import os
 import platform
 import random
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -47,7 +46,7 @@ from asyncbatch.simulate import bursts, poisson
 
 Json: TypeAlias = dict[str, Any]
 
-LEFT_OUT = {"floor", "queue_floor", "asyncbatch_bounded", "asyncbatch_submit", "batched_threads"}
+LEFT_OUT = {"floor", "queue_floor", "asyncbatch_bounded", "asyncbatch_compiled", "asyncbatch_submit", "batched_threads"}
 LIMIT = 300.0  # seconds for one peer and one part
 WAIT = 0.01  # seconds
 LEARNT = 500  # callers

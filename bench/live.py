@@ -20,7 +20,6 @@ import asyncio
 import json
 import platform
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,7 +1,7 @@
 """Measure one peer in one case, in this process, and print one line of JSON.
 
 `overhead.py` runs this with the Python of the peer's own environment, so that nothing one peer imports, starts or leaves
-behind is in another's figures. By hand, in an environment that has the peer:
+behind is in another's figures. By hand, in an environment that has the peer, for a second or two:
 
     python bench/one.py floor closed --loop uvloop --size 64
 """

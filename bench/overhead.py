@@ -1,7 +1,7 @@
 """What one request costs: the overhead of asyncbatch and its peers, with a function that does nothing.
 
-    python bench/overhead.py                                        twenty minutes
-    python bench/overhead.py --quick                                one, with the releases that were installed before
+    python bench/overhead.py                                        half an hour
+    python bench/overhead.py --quick                                one minute: few cases, nothing new installed or compiled
     python bench/overhead.py --peers asyncbatch,aiodataloader       these only, beside the floor
 
 A batch pays off when the function gains more by it than each caller loses on the way into it and back. What the function
@@ -21,15 +21,12 @@ A peer that fails in a case is reported as failed there, with the reason. To add
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -46,7 +43,8 @@ Rounds: TypeAlias = list[dict[str, dict[str, Any]]]  # for each round, the value
 def main() -> None:
     options = arguments()
     plan = replace(QUICK if options.quick else FULL, **({"rounds": options.rounds} if options.rounds else {}))
-    names = list(dict.fromkeys([FLOOR, *options.peers]))
+    peers = options.peers or [name for name in environments.peers() if name not in plan.left_out]
+    names = list(dict.fromkeys([FLOOR, *peers]))
     started = datetime.now(UTC)
     present, missing = install(names, newest=not options.quick)
     measured = measure(plan, plan.cases(), present)
@@ -70,7 +68,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few cases, one short round")
     parser.add_argument("--rounds", type=int, help=f"{FULL.rounds} by default, {QUICK.rounds} with --quick")
-    parser.add_argument("--peers", type=lambda names: names.split(","), default=known, help=f"of {','.join(known)}")
+    parser.add_argument("--peers", type=lambda names: names.split(","), default=[], help=f"of {','.join(known)}")
     parser.add_argument("--json", type=Path, default=BENCH / "results" / "overhead.json", metavar="FILE")
     options = parser.parse_args()
     options.json = report.place(options.json, quick=options.quick)

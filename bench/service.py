@@ -25,15 +25,12 @@ round begins with another one. Given are medians of the rounds.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import signal
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -79,7 +76,8 @@ def main() -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda number, _: sys.exit(128 + number))  # by way of each `finally`: they end the server
     plan, started = options.plan, datetime.now(UTC)
-    made, missing = environments.install({service.name: service.requirements for service in options.servers})
+    requirements = {service.name: service.requirements for service in options.servers}
+    made, missing = environments.install(requirements, newest=not options.quick)
     present = {service: made[service.name] for service in options.servers if service.name in made}
     pins = load.pins()
     found = measure(plan, present, services.exchange(present.values()), pins)

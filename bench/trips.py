@@ -1,4 +1,7 @@
-"""Measure the trips of batches by the named carriers, in this process, and print one line of JSON; see `executors.py`."""
+"""Measure the trips of batches by the named carriers, in this process, and print one line of JSON.
+
+`executors.py` runs this, with all carriers for some minutes, and says what is measured and why.
+"""
 
 from __future__ import annotations
 

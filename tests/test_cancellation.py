@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import math
 import weakref
@@ -12,7 +11,7 @@ import anyio
 from callers import conserved, outcome, passes, running, until
 import pytest
 
-from asyncbatch import Batcher, DeadlineExceeded, Fifo, QueueFull
+from asyncbatch import DeadlineExceeded, Fifo, QueueFull
 from asyncbatch.testing import RecordingFunction
 
 

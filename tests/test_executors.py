@@ -293,15 +293,22 @@ async def test_a_thread_is_taken_until_its_work_ends_though_all_callers_left():
         assert function.batches == [["left"], ["stays"]]
 
 
-async def test_a_thread_is_taken_until_its_work_ends_though_its_task_was_cancelled():
-    function = Gated()
+@contextlib.asynccontextmanager
+async def its_task_cancelled(function):
+    """A batcher whose own task was cancelled while its thread runs the function, which it still does."""
     async with running(function) as batcher:
         first = asyncio.create_task(outcome(batcher("first")))
         await function.entered()
         for task in asyncio.all_tasks():
             if task.get_name().startswith("asyncbatch"):
                 task.cancel()
-        assert isinstance(await outcome(first), Closed)
+        assert isinstance(await first, Closed)
+        yield batcher
+
+
+async def test_a_thread_is_taken_until_its_work_ends_though_its_task_was_cancelled():
+    function = Gated()
+    async with its_task_cancelled(function) as batcher:
         second = asyncio.create_task(batcher("second"))
         await passes(20)
         assert function.batches == [["first"]]
@@ -313,13 +320,7 @@ async def test_a_thread_is_taken_until_its_work_ends_though_its_task_was_cancell
 @pytest.mark.virtual
 async def test_the_virtual_clock_waits_for_a_thread_whose_task_was_cancelled():
     function = Gated()
-    async with running(function) as batcher:
-        first = asyncio.create_task(outcome(batcher("first")))
-        await function.entered()
-        for task in asyncio.all_tasks():
-            if task.get_name().startswith("asyncbatch"):
-                task.cancel()
-        await first
+    async with its_task_cancelled(function) as batcher:
         second = batcher.submit("second", timeout=1)
         function.gate.set()
         assert await outcome(second) == "second"
@@ -340,13 +341,11 @@ async def test_one_caller_that_leaves_a_thread_spares_the_other():
     "error", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, StopIteration, StopAsyncIteration]
 )
 async def test_nothing_that_a_thread_raises_gets_past_its_callers(error):
-    calls = 0
+    errors = [error]
 
     def function(items):
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise error
+        if errors:
+            raise errors.pop()
         return items
 
     async with running(function) as batcher:

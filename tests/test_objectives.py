@@ -281,18 +281,25 @@ async def test_a_batch_that_fails_says_nothing_of_how_long_batches_take():
         assert [type(answer) for answer, _ in answers] == [str, DeadlineExceeded]
 
 
-async def test_what_is_learnt_is_learnt_over_cost():
+@pytest.mark.parametrize(
+    ("queue", "cost_of", "costs"),
+    [
+        (Fifo(), sum, (120, 70, 60)),  # 2.5 s for all, 1.3 s for two
+        (ByLength(), lambda batch: len(batch) * max(batch), (100, 90, 20)),  # 3 s for all, padding included, 1.8 s for two
+    ],
+)
+async def test_what_is_learnt_is_learnt_over_cost(queue, cost_of, costs):
     function = RecordingFunction()
-    function._work = lambda size, seconds: asyncio.sleep(sum(function.batches[-1]) / 100)
-    policy = LatencyObjective(2.0)
-    async with running(function, policy=policy, cost=lambda item: item, max_batch_cost=1000, max_batch_size=100) as batcher:
+    function._work = lambda size, seconds: asyncio.sleep(cost_of(function.batches[-1]) / 100)
+    settings = {"queue": queue, "cost": lambda item: item, "max_batch_cost": 1000, "max_batch_size": 100}
+    async with running(function, policy=LatencyObjective(2.0), **settings) as batcher:
         for cost in (10, 20, 40, 80, 10, 20, 40, 80):
             await batcher(cost)
             await asyncio.sleep(10)
         function.batches.clear()
-        answers = await asyncio.gather(*start(batcher, 120, 70, 60))
-        assert [type(answer) for answer, _ in answers] == [DeadlineExceeded, int, int]  # 2.5 s for all, 1.3 s for two
-        assert function.batches == [[70, 60]]
+        answers = await asyncio.gather(*start(batcher, *costs))
+        assert [type(answer) for answer, _ in answers] == [DeadlineExceeded, int, int]
+        assert function.batches == [[*costs[1:]]]
 
 
 async def test_each_key_keeps_the_objective():
@@ -522,17 +529,3 @@ async def test_keys_with_an_order_within_keep_the_objective():
         answers = await asyncio.gather(*calls)
         assert isinstance(answers[-1][0], DeadlineExceeded)
         assert function.batches == [["flies"], ["in a hurry"], ["objective"], ["patient"]]
-
-
-async def test_what_padding_costs_is_learnt_as_well():
-    function = RecordingFunction()
-    function._work = lambda size, seconds: asyncio.sleep(size * max(function.batches[-1]) / 100)
-    settings = {"queue": ByLength(), "cost": lambda item: item, "max_batch_cost": 1000, "max_batch_size": 100}
-    async with running(function, policy=LatencyObjective(2.0), **settings) as batcher:
-        for length in (10, 20, 40, 80, 10, 20, 40, 80):
-            await batcher(length)
-            await asyncio.sleep(10)
-        function.batches.clear()
-        answers = await asyncio.gather(*start(batcher, 100, 90, 20))
-        assert [type(answer) for answer, _ in answers] == [DeadlineExceeded, int, int]  # 3 s for all, 1.8 s for two
-        assert function.batches == [[90, 20]]

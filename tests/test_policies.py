@@ -9,7 +9,6 @@ import logging
 import math
 import time
 import random
-import time
 
 from callers import outcome, passes, running
 import pytest
@@ -252,13 +251,14 @@ async def test_flush_lets_those_go_who_wait_now_and_no_others():
         left.cancel()
 
 
-async def test_flush_splits_what_is_too_much_for_one_batch():
+@pytest.mark.parametrize(("most", "room", "count"), [(4, 6, 10), (10, 3, 20)])
+async def test_a_flush_lets_a_map_go_that_neither_a_batch_nor_the_queue_has_room_for(most, room, count):
     function = RecordingFunction()
-    async with running(function, max_batch_size=4, max_wait=INF, queue=Fifo(6)) as batcher:
-        mapped = asyncio.create_task(batcher.map(range(10)))
+    async with running(function, max_batch_size=most, max_wait=INF, queue=Fifo(room)) as batcher:
+        mapped = asyncio.create_task(batcher.map(range(count)))
         await asyncio.sleep(1)
         batcher.flush()
-        assert await outcome(mapped) == list(range(10))
+        assert await outcome(mapped) == list(range(count))
 
 
 async def test_a_flush_while_the_slot_is_busy_counts_when_it_is_free():

@@ -26,7 +26,7 @@ from callers import busy, outcome, outcomes, passes, running
 import prometheus_client as client
 from prometheus_client.parser import text_string_to_metric_families
 
-from asyncbatch import AllowedSizes, Fifo, Padded, ProcessExecutor, WorkerLost, batched, sync
+from asyncbatch import Fifo, Padded, ProcessExecutor, WorkerLost, batched, sync
 from asyncbatch.metrics.prometheus import PrometheusObserver
 from asyncbatch.testing import RecordingFunction
 

@@ -10,11 +10,10 @@ import random
 
 import anyio
 import numpy as np
-from callers import busy, kinds, conserved, outcome, passes, running, until
+from callers import busy, kinds, conserved, outcome, passes, running
 import pytest
 
 from asyncbatch import (
-    Batcher,
     ByLength,
     DeadlineExceeded,
     EarliestDeadline,
@@ -250,16 +249,6 @@ async def test_a_full_queue_is_not_kept_waiting_for_a_batch_it_cannot_fill():
     async with running(function, max_batch_size=10, max_wait=5, queue=Fifo(3, "reject")) as batcher:
         assert await asyncio.gather(*start(batcher, *range(3))) == [0, 1, 2]
         assert function.times == [0]
-
-
-@pytest.mark.virtual
-async def test_a_map_larger_than_the_queue_gets_through_a_static_batcher():
-    function = RecordingFunction()
-    async with running(function, max_batch_size=10, max_wait=INF, queue=Fifo(3)) as batcher:
-        mapped = asyncio.create_task(batcher.map(range(20)))
-        await asyncio.sleep(1)
-        batcher.flush()
-        assert await outcome(mapped) == list(range(20))
 
 
 # Earliest deadline

@@ -26,7 +26,6 @@ ray = pytest.importorskip("ray", reason="Ray is not installed; `nox -s ray` runs
 from ray.cluster_utils import Cluster
 
 from asyncbatch import Batcher, Closed, OutputCountMismatch, OutputTypeError, Padded, RayExecutor, WorkerLost
-from asyncbatch.executors import restarts
 from asyncbatch.metrics.events import BatchEnded, WorkerDied
 
 pytestmark = pytest.mark.filterwarnings("default")  # of what others warn we are not the judges

@@ -152,13 +152,11 @@ def test_each_thread_gets_an_exception_of_its_own():
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, StopIteration])
 def test_nothing_that_a_function_raises_gets_past_its_callers(error):
-    calls = 0
+    errors = [error]
 
     def function(items):
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise error
+        if errors:
+            raise errors.pop()
         return items
 
     with running(function) as batcher:

@@ -24,7 +24,7 @@ from asyncbatch import Batcher, CostObjective, Fifo, LatencyObjective, __main__,
 from asyncbatch.simulate import Outcome
 from asyncbatch.testing import RecordingFunction, VirtualClockLoop
 from asyncbatch.tune import chart, code, inputs, options, page, plan, profile, quality, report, trial, words
-from asyncbatch.tune.curve import Curve, Line, Step
+from asyncbatch.tune.curve import Curve, Step
 from asyncbatch.tune.inputs import BadInput
 from asyncbatch.tune.plan import Option, Plan, Play, Settings, Traffic, seen
 from asyncbatch.tune.profile import Likeness, Profile, sizes_up_to

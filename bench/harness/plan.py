@@ -37,7 +37,8 @@ class Plan:
     """So many `rounds` over all cases, and in each case over all peers: what disturbs one disturbs those it is compared to.
 
     Each peer is measured for about `seconds` in each case and round; `callers` on the `loops`, `tasks` and `many` of either
-    on the fast one, and `few` callers on each other Python that is found, with the peers in `ELSEWHERE`.
+    on the fast one, and `few` callers on each other Python that is found, with the peers in `ELSEWHERE`. Who is
+    `left_out` is measured if it is asked for by name.
     """
 
     seconds: float
@@ -51,6 +52,7 @@ class Plan:
     waiting: int = 20_000
     replica: tuple[int, ...] = (1024,)
     few: tuple[int, ...] = (64, 1024)
+    left_out: tuple[str, ...] = ()
 
     def cases(self) -> Iterator[Case]:
         steady = (self.rounds + 1) // 2  # for what differs less from one run to the next, or takes long
@@ -82,4 +84,5 @@ QUICK = Plan(
     waiting=5000,
     replica=(),
     few=(),
+    left_out=("asyncbatch_compiled",),  # as it is compiled anew each time, for a minute
 )
