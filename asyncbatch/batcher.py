@@ -18,6 +18,7 @@ from .executors import Executor, resolve
 from .flight import CURRENT
 from .function import BatchClass, BatchFunction, ItemT, ResultT, name_of
 from .here import future_maker, here
+from .keywords import spelt_out
 from .metrics.events import Observer, curious
 from .objectives import LatencyObjective
 from .policies import Limits, Policy
@@ -109,6 +110,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
 
     # One item.
 
+    @spelt_out
     async def __call__(self, item: ItemT, **details: Unpack[Details]) -> ResultT:
         """Return the result for `item`; waits for room when the queue is full.
 
@@ -149,6 +151,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
                 raise
             raise NotRunning.elsewhere(self.name) from error  # what runs this could not await a future of that loop
 
+    @spelt_out
     def submit(self, item: ItemT, **details: Unpack[Details]) -> asyncio.Future[ResultT]:
         """Return a future of the result for `item`, at once; cancelling it is leaving.
 
@@ -211,6 +214,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
     async def map(
         self, items: Iterable[ItemT], *, return_exceptions: bool, **details: Unpack[Details]
     ) -> list[ResultT | BaseException]: ...
+    @spelt_out
     async def map(
         self, items: Iterable[ItemT], *, return_exceptions: bool = False, **details: Unpack[Details]
     ) -> list[Any]:
@@ -256,6 +260,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
     def imap(
         self, source: Iterable[ItemT] | AsyncIterable[ItemT], *, return_exceptions: bool, **reading: Unpack[Reading]
     ) -> AsyncGenerator[ResultT | BaseException, None]: ...
+    @spelt_out
     def imap(
         self,
         source: Iterable[ItemT] | AsyncIterable[ItemT],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, Unpack,
 
 from .batcher import Batcher
 from .function import BatchClass, BatchFunction, ItemT, Outputs, ResultT, behind_partials, name_of
+from .keywords import spelt_out
 
 if TYPE_CHECKING:
     from .keywords import Details, Options, Reading
@@ -38,12 +39,14 @@ class Batched(Generic[ItemT, ResultT]):
         self._instance: object = None
         self._scoped = self._batchers.latest._scoped  # noqa: SLF001  # what Coalesced goes by
 
+    @spelt_out
     async def __call__(self, item: ItemT, **details: Unpack[Details]) -> ResultT:
         """Return the result for `item`; see `Batcher.__call__`."""
         batcher = self._batchers.here()
         # By its name, and without details that nobody gave: otherwise half of what a call costs would be this one.
         return await (batcher(item, **details) if details else batcher.__call__(item))
 
+    @spelt_out
     def submit(self, item: ItemT, **details: Unpack[Details]) -> asyncio.Future[ResultT]:
         """Return a future of the result for `item`; see `Batcher.submit`."""
         future = self._batchers.here().submit(item, **details)
@@ -59,6 +62,7 @@ class Batched(Generic[ItemT, ResultT]):
     async def map(
         self, items: Iterable[ItemT], *, return_exceptions: bool, **details: Unpack[Details]
     ) -> list[ResultT | BaseException]: ...
+    @spelt_out
     async def map(
         self, items: Iterable[ItemT], *, return_exceptions: bool = False, **details: Unpack[Details]
     ) -> list[Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+import inspect
+import math
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     from .objectives import LatencyObjective
     from .policies import Policy
 
-__all__ = ("Details", "Options", "Reading")
+__all__ = ("Details", "Options", "Reading", "spelt_out")
+
+CallT = TypeVar("CallT", bound="Callable[..., Any]")
 
 
 class Details(TypedDict, total=False):
@@ -25,6 +29,19 @@ class Details(TypedDict, total=False):
     timeout: float
     priority: float
     key: Hashable
+
+
+def spelt_out(call: CallT) -> CallT:
+    """Show the details in the signature of a `call` that takes them as `**details`, which costs least where none are given."""
+    signature = inspect.signature(call)
+    kept = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    known = ("timeout", "float", math.inf), ("priority", "float", 0), ("key", "Hashable", None)
+    details = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, annotation, default in known
+    ]
+    vars(call)["__signature__"] = signature.replace(parameters=[*kept, *details])
+    return call
 
 
 class Reading(Details, total=False):

@@ -23,6 +23,7 @@ from . import batcher as _batcher
 from . import parameters
 from .errors import Closed, WouldDeadlock
 from .function import BatchClass, BatchFunction, ItemT, ResultT
+from .keywords import spelt_out
 
 if TYPE_CHECKING:
     from .keywords import Details, Options
@@ -58,10 +59,12 @@ class Batcher(Generic[ItemT, ResultT]):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(drain=kind is None)
 
+    @spelt_out
     def __call__(self, item: ItemT, **details: Unpack[Details]) -> ResultT:
         """Return the result for `item`; blocks the calling thread. Raises as `asyncbatch.Batcher.__call__` does."""
         return self._wait(lambda batcher: batcher(item, **details))
 
+    @spelt_out
     def submit(self, item: ItemT, **details: Unpack[Details]) -> concurrent.futures.Future[ResultT]:
         """Return a future of the result for `item`; it waits for room in the queue, and cancelling it is leaving."""
         return self._send(lambda batcher: batcher(item, **details))
@@ -74,6 +77,7 @@ class Batcher(Generic[ItemT, ResultT]):
     def map(
         self, items: Iterable[ItemT], *, return_exceptions: bool, **details: Unpack[Details]
     ) -> list[ResultT | BaseException]: ...
+    @spelt_out
     def map(self, items: Iterable[ItemT], *, return_exceptions: bool = False, **details: Unpack[Details]) -> list[Any]:
         """Return the results for all `items`, in order; see `asyncbatch.Batcher.map`."""
         items = list(items)
