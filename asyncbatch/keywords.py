@@ -32,7 +32,7 @@ class Details(TypedDict, total=False):
 
 
 def spelt_out(call: CallT) -> CallT:
-    """Show the details in the signature of a `call` that takes them as `**details`, which costs least where none are given."""
+    """Show the details in the signature of a `call` that takes `**details`, as that costs least where there are none."""
     signature = inspect.signature(call)
     kept = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     known = ("timeout", "float", math.inf), ("priority", "float", 0), ("key", "Hashable", None)
