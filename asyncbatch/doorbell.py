@@ -91,7 +91,7 @@ class Doorbell(asyncio.Queue[Any]):
         elif self.gate.admitted != self.gone:
             self.ring()
         else:
-            self._wake_at = self.gate.admitted
+            self._wake_at = float(self.gate.admitted)  # mypyc takes no int for it
             self._set_alarm()
 
     def forget(self, getter: asyncio.Future[bool]) -> None:
