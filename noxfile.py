@@ -57,7 +57,7 @@ def compiled(session: nox.Session) -> None:
     session.install("hatchling", *group("test"))
     # Not in the tree itself, where what is compiled would stay, and be taken for its sources.
     session.run("python", "-m", "hatchling", "build", "-t", "sdist", "-d", f"{folder}")
-    (sources,) = folder.glob("asyncbatch-*.tar.gz")
+    sources = folder / f"asyncbatch-{PROJECT['project']['version']}.tar.gz"  # others may lie there, of other versions
     session.run("python", "-m", "pip", "uninstall", "-qy", "asyncbatch")  # or another one of this version would stay
     session.install(f"{sources}", env={"HATCH_BUILD_HOOK_ENABLE_MYPYC": "1"})
     session.run("python", "-P", "-X", "dev", "-m", "pytest", *session.posargs, env={"ASYNCBATCH_COMPILED": "1"})

@@ -50,7 +50,7 @@ class Flight:
 
     def __init__(self, batcher: Any, task: asyncio.Task[None] | None) -> None:
         self.batcher = batcher  # the house it left, with its `name`, `queue` and `tally`
-        self._tally: Tally = batcher.tally
+        self._tally: Tally = batcher.tally  # kept, as its type lets a compiler reach into it directly
         self.passengers: list[Any] = []
         self.items: list[Any] = []
         self.arrived = 0.0  # the sum of all times of arrival
@@ -118,14 +118,14 @@ class Flight:
             outputs = scatter.checked(outputs, self.size, self.batcher.name)
         if self.mixed or self.aboard < self.size or scatter.any_failed(outputs):
             self.seat_crew()
-            counts = scatter.deliver(self.passengers, outputs, self._note)
+            succeeded, failed = scatter.deliver(self.passengers, outputs, self._note)
         else:
-            counts = scatter.answer(self.crew or [each.future for each in self.passengers], outputs), 0
+            succeeded, failed = scatter.answer(self.crew or [each.future for each in self.passengers], outputs), 0
         if (self.batcher.queue.handed_out or self.batcher.timed) and not self.mixed:
             # A future that was handed out knows its request: the two would keep each other alive. So would who watches.
             for each in self.passengers:
                 each.let_go()
-        self._land(counts[0], counts[1])
+        self._land(succeeded, failed)
 
     def fail(self, error: BaseException) -> None:
         """Give every caller a copy of what the function raised."""

@@ -91,7 +91,7 @@ class Order(Doorbell):
 
     def _drop_empty(self, crowd: Crowd) -> None:
         """Take a crowd that is the first in the line out of it, if nobody is left in it."""
-        if not crowd and crowd is not self.gate.crowd:
+        if not crowd:
             self._queue.popleft()
             self._crowds -= 1
 

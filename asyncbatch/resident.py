@@ -1,4 +1,4 @@
-"""The resident: the coroutine of one slot, a thin shell around synchronous decisions.
+"""The resident: what is decided, and noted, between the waits of one slot's coroutine. Synchronous, so it may be compiled.
 
 It waits for its slot to be free, then for a batch that may leave, then flies it: runs the function on it and scatters the
 outcome. So a batch is formed after the slot is in hand, and fills while all slots are busy.
@@ -16,7 +16,7 @@ from .executors.slot import prepared
 from .flight import CURRENT, Flight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable
 
     from .executors import Slot
     from .house import House
@@ -24,8 +24,15 @@ if TYPE_CHECKING:
 __all__ = ("Resident",)
 
 
+_set_current = CURRENT.set
+
+
 class Resident:
     """What one slot's coroutine knows: its house, with the queue and the rule for departures, and its slot.
+
+    The coroutine, which `residents` has, waits for what `begin` returns. It tells `go_on` what that gave, or `cope` what it
+    raised, and is told what to wait for next, until that is nothing; then it calls `leave`. So this is called twice a batch
+    and never read, as both are slow from what is not compiled to what is.
 
     `task` is what runs it, None when that has ended; `leaving` tells it to end after this flight; `built` is when its slot
     was first available, with what it failed with if it was not, and None if there was nothing to build.
@@ -45,103 +52,126 @@ class Resident:
         self._stopwatch = house.stopwatch
         self._began = 0.0
         self._task: Any = None
-        self._flying: Flight | None = None
+        self._cancelling: Any = None  # its method
+        self._flight: Flight | None = None  # the last that was to be filled, until it is back
+        self._context: Context | None = None  # what it flies in, as long as it does
         self._doze: asyncio.Future[bool] | None = None
         self._due = 0.0  # when that is over, if nothing comes in between
-
-    async def live(self, retire: Callable[[asyncio.Task[None]], None]) -> None:
-        """Fly one batch after the other, until the batcher closes; `retire` is told at the end, whatever it was."""
-        house, slot, queue = self._house, self.slot, self._queue
-        self._task = asyncio.current_task()
-        flight: Flight | None = None
-        failure: BaseException | None = None
-        try:
-            while slot.available or not self._is_over():  # if it is over, and the slot is there, `_board` tells
-                failure = None if slot.available else await self._prepared(failure)
-                if failure is not None and queue.empty():
-                    continue
-                flight = Flight(house, self._task if slot.cancellable else None)
-                while (doze := self._board(flight)) is not None:
-                    await doze
-                    if not slot.available:
-                        break  # its worker was lost, and a new one is not put off until there is a batch for it
-                if doze is not None:
-                    queue.hand_over()  # it may have been woken by an arrival, which need not wait for that
-                    continue
-                if not flight.reason:
-                    break
-                items, context = self._depart(flight)
-                try:
-                    if failure is not None:
-                        raise failure
-                    flight.deliver(await slot.run(items, context))
-                except BaseException as error:  # noqa: BLE001  # `_fail` raises again what is not for callers
-                    self._fail(flight, error)
-                finally:
-                    self._arrive(flight, context)
-                del items, context  # what a resident holds while it waits is kept alive
-                flight = None
-                if queue.gate.admitted != queue.gone:
-                    queue.gate.now = self._time()
-                    # A pass for the callers just answered: they may come straight back, and share the next batch.
-                    await asyncio.sleep(0)
-        finally:
-            self._leave(flight)
-            retire(self._task)
-
-    async def _prepared(self, failure: BaseException | None) -> BaseException | None:
-        """Make the slot available; return what that failed with. After a `failure` it is done for somebody who waits."""
-        if failure is not None and self._queue.empty():
-            await self._arrival()
-        began = self._stopwatch()
-        failure = await prepared(self.slot)
-        if self.built is not None and not self.built.done():
-            self.built.set_result(failure)
-            if failure is None:
-                self._house.report_ready(self._stopwatch() - began)
-        return failure
+        self._preparing = False  # whether it waits for its slot, or for somebody for whom that is made available
+        self._failure: BaseException | None = None  # what the slot failed with, for those who go next
 
     def is_ready(self) -> bool:
         """Whether a batch could run here now, or does."""
-        return self._flying is not None or self.slot.available
-
-    def _is_over(self) -> bool:
-        return self.leaving or (self._departures.closing and self._queue.empty())
-
-    async def _arrival(self) -> None:
-        self._doze = self._queue.doze(1, math.inf)
-        await self._doze
-        self._doze = None
+        return self._context is not None or self.slot.available
 
     def give_up(self) -> None:
         """Stop work that nobody waits for any more, as the batcher closes, if that ends with its slot."""
-        flight = self._flying
+        flight = self._flight if self._context is not None else None
         if flight is not None and not flight.aboard and getattr(self.slot, "ends_with_close", False):
             flight.stopped = True
             self._task.cancel()
 
-    def _board(self, flight: Flight) -> asyncio.Future[bool] | None:
-        """Fill `flight` if a batch may leave now, or the batcher has closed; else return what to wait for."""
-        self._queue.gate.now = 0.0
-        now, doze = self._time(), self._doze
+    # What its coroutine asks for.
+
+    def begin(self, task: asyncio.Task[None]) -> asyncio.Future[None]:
+        """Note in which task all this runs, and return what to wait for first, which is there already."""
+        self._task, self._cancelling = task, task.cancelling
+        first: asyncio.Future[None] = self._house.loop.create_future()
+        first.set_result(None)
+        return first
+
+    def go_on(self, outcome: Any) -> Awaitable[Any] | None:
+        """Take what the last wait gave, and return what to wait for next, None if it is over.
+
+        Raises what the function does, and what is wrong with what it returned: that is for `cope`.
+        """
+        flight, queue = self._flight, self._queue
+        if flight is not None:
+            flight.deliver(outcome)
+            self._arrive(flight)
+            if queue.gate.admitted != queue.gone:
+                return self._pass()
+        doze = self._doze
+        self._doze = None
+        if self._preparing:
+            return self._prepare() if doze is not None else self._prepared(outcome)
+        if self.slot.available:
+            self._failure = None
+            return self._board(outcome is True)
         if doze is not None:
-            self._doze = None
-            if doze.result():
-                # A loop may fire a little early (uvloop rounds to milliseconds): what was waited for is due all the same.
-                now = max(now, self._due)
+            # Its worker was lost, and a new one is not put off until there is a batch for it; but it may have been woken by
+            # an arrival, which need not wait for that.
+            queue.hand_over()
+        return self._await_slot()
+
+    def cope(self, error: BaseException) -> Awaitable[Any] | None:
+        """Go on after an `error`, which is the function's if a batch flies. Raises it if it is not for callers alone."""
+        flight = self._flight
+        if flight is None or self._context is None:
+            raise error
+        try:
+            self._fail(flight, error)
+        finally:
+            self._arrive(flight)
+        return self.go_on(None) if self._queue.empty() else self._pass()
+
+    def leave(self) -> None:
+        """See to it that nobody waits for what this one was about to do."""
+        self._queue.gate.now = 0.0
+        if self._doze is not None:
+            self._queue.forget(self._doze)
+        if self.built is not None and not self.built.done():
+            self.built.set_result(self._house.by_others())
+        if self._flight is not None:
+            self._flight.close(self._house.by_others)  # whatever went wrong on the way, nobody aboard is left waiting
+        self._doze, self._flight, self._failure, self._preparing = None, None, None, False
+
+    # From its slot to the next batch.
+
+    def _await_slot(self) -> Awaitable[Any] | None:
+        if self._is_over():
+            return None
+        self._preparing = True
+        if self._failure is None or not self._queue.empty():
+            return self._prepare()
+        self._doze = doze = self._queue.doze(1, math.inf)  # after a failure it is done for somebody who waits
+        return doze
+
+    def _is_over(self) -> bool:
+        return self.leaving or (self._departures.closing and self._queue.empty())
+
+    def _prepare(self) -> Awaitable[BaseException | None]:
+        self._began = self._stopwatch()
+        return prepared(self.slot)
+
+    def _prepared(self, failure: BaseException | None) -> Awaitable[Any] | None:
+        self._preparing, self._failure = False, failure
+        if self.built is not None and not self.built.done():
+            self.built.set_result(failure)
+            if failure is None:
+                self._house.report_ready(self._stopwatch() - self._began)
+        return self._board(False) if failure is None or not self._queue.empty() else self.go_on(None)
+
+    def _board(self, slept: bool) -> Awaitable[Any] | None:
+        """Let a batch fly if one may leave now; else wait, unless all is over; `slept` says that it was until due."""
         house, queue = self._house, self._queue
+        queue.gate.now = 0.0
+        time = self._time  # what is called as if it were a method, and is none, is slow to look up
+        # A loop may fire a little early (uvloop rounds to milliseconds): what was waited for is due all the same.
+        now = max(time(), self._due) if slept else time()
         wait, more = math.inf, 1
         if queue.gate.admitted == queue.gone:
             self._departures.flushing = False
         elif not self.leaving:
             wait, reason = self._departures.decide(now)
             if reason:
+                self._flight = flight = Flight(house, self._task if self.slot.cancellable else None)
                 house.board(flight, now)
                 if flight.items:
-                    flight.depart(now, reason)
-                    return None
+                    return self._fly(flight, now, reason)
+                self._flight = None
             more = self._departures.enough()
-        if self._is_over():
+        if self.leaving or (self._departures.closing and queue.empty()):
             return None
         if house.timed:
             house.forget_deadlines()
@@ -149,34 +179,47 @@ class Resident:
         self._doze = doze = queue.doze(more, wait)
         return doze
 
-    def _depart(self, flight: Flight) -> tuple[list[Any], Context]:
-        """Return what the function gets, and the context that it runs in."""
+    def _fly(self, flight: Flight, now: float, reason: str) -> Awaitable[Any]:
+        """Start the function, in a context of its own."""
         house = self._house
+        self._context = context = Context()
+        flight.depart(now, reason)
         house.flights[flight] = None
-        self._flying = flight
         if house.timed:
             flight.watch(house.loop)
-        context = Context()
         if house.observers:
             context.run(house.report_start, flight)
-        context.run(CURRENT.set, flight)
+        context.run(_set_current, flight)
         items, flight.items = flight.items, []  # in a list that nobody else holds
-        self._began = self._stopwatch()
-        return items, context
+        stopwatch = self._stopwatch
+        self._began = stopwatch()
+        if self._failure is not None:
+            raise self._failure
+        return self.slot.run(items, context)
 
-    def _arrive(self, flight: Flight, context: Context) -> None:
-        house = self._house
+    # And when that is back.
+
+    def _arrive(self, flight: Flight) -> None:
+        house, context = self._house, self._context
+        self._context = None
         house.flights.pop(flight, None)
-        self._flying = None
-        seconds = self._stopwatch() - self._began
+        stopwatch = self._stopwatch
+        seconds = stopwatch() - self._began
         house.tally.ended(seconds, flight.size)
         if seconds >= self._departures.heeds:
             self._departures.landed(flight, seconds, self._time())
-        if house.observers:
+        if house.observers and context is not None:
             # In a copy: a thread that nobody waits for may still be at work in the context itself.
             context.copy().run(house.report_end, flight, seconds)
-        while self._task.cancelling():
+        cancelling = self._cancelling
+        while cancelling():
             self._task.uncancel()  # ours, or one that the function swallowed: it is over with this flight
+        self._flight = None
+
+    def _pass(self) -> Awaitable[None]:
+        """Give the callers just answered a pass: they may come straight back, and share the next batch with who waits."""
+        self._queue.gate.now = self._time()
+        return asyncio.sleep(0)
 
     def _fail(self, flight: Flight, error: BaseException) -> None:
         """Tell the callers what happened, and go on; but for what is not the function's, or ends the program."""
@@ -194,13 +237,3 @@ class Resident:
             flight.fail(error)
             if isinstance(error, KeyboardInterrupt | SystemExit) and current_thread() is main_thread():
                 raise error  # it ends the program, but nobody is left waiting; elsewhere it would only end the loop
-
-    def _leave(self, flight: Flight | None) -> None:
-        self._queue.gate.now = 0.0
-        if self._doze is not None:
-            self._queue.forget(self._doze)
-            self._doze = None
-        if self.built is not None and not self.built.done():
-            self.built.set_result(self._house.by_others())
-        if flight is not None:
-            flight.close(self._house.by_others)  # whatever went wrong on the way, nobody aboard is left waiting

@@ -17,7 +17,7 @@ from .house import House
 from .resident import Resident
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Future
 
     from .executors import Slot
@@ -159,7 +159,7 @@ class Residents:
             if resident.task is not None:
                 continue
             # In a context of its own: else every batch would carry the context variables of whoever came first.
-            life = resident.live(functools.partial(self._retire, resident))
+            life = self._live(resident)
             task = self.house.loop.create_task(life, name=f"asyncbatch {self.house.name}", context=Context())
             resident.task = task
             # One that is cancelled before its first step never gets to its own `finally`.
@@ -167,6 +167,20 @@ class Residents:
             # Where a loop is dropped without being closed there is nobody left to be told.
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         self.house.queue.be_watchful(False)
+
+    async def _live(self, resident: Resident) -> None:
+        """Fly one batch after the other, until the batcher closes; nothing is decided here."""
+        task: Any = asyncio.current_task()
+        try:
+            step: Awaitable[Any] | None = resident.begin(task)
+            while step is not None:
+                try:
+                    step = resident.go_on(await step)
+                except BaseException as error:  # noqa: BLE001  # `cope` raises again what is not for callers
+                    step = resident.cope(error)
+        finally:
+            resident.leave()
+            self._retire(resident, task)
 
     def _bury(self, resident: Resident, task: asyncio.Task[None]) -> None:
         self._retire(resident, task)
