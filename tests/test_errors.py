@@ -1040,3 +1040,13 @@ def test_our_own_errors_are_caught_as_what_they_resemble():
     assert issubclass(asyncbatch.Closed, RuntimeError)
     assert issubclass(asyncbatch.NotRunning, RuntimeError)
     assert issubclass(asyncbatch.WouldDeadlock, RuntimeError)
+
+
+async def test_a_plain_function_that_fails_batch_after_batch_fails_no_batch_but_its_own():
+    def fails(items: list[int]) -> list[int]:
+        raise LookupError(items)
+
+    async with Batcher(fails, max_batch_size=1, executor=asyncbatch.InlineExecutor()) as batcher:
+        errors = await asyncio.gather(*map(batcher, range(3)), return_exceptions=True)
+
+        assert [(type(error), error.args) for error in errors] == [(LookupError, ([each],)) for each in range(3)]
