@@ -162,8 +162,8 @@ class _Batchers(Generic[ItemT, ResultT]):
 
     def open_one(self) -> Batcher[ItemT, ResultT]:
         """Return that of the running loop, or another one if it was closed."""
-        batcher = self._of.get(asyncio.get_running_loop())
-        return self._start() if batcher is None or batcher.closed else batcher
+        batcher = self.here()
+        return self._start() if batcher.closed else batcher
 
     def _start(self) -> Batcher[ItemT, ResultT]:
         for loop in [loop for loop in self._of if loop.is_closed()]:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from functools import partial
 from threading import get_ident
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-__all__ = ("NOWHERE", "Futures", "future_maker", "here")
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-Futures: TypeAlias = Callable[[], "asyncio.Future[Any]"]
+__all__ = ("NOWHERE", "future_maker", "here")
 
 NOWHERE = object()
 """Unlike `None`, what nobody is told by `here`."""
@@ -25,7 +25,7 @@ else:
     here = get_ident  # to ask for the running loop is a system call, there
 
 
-def future_maker(loop: asyncio.AbstractEventLoop) -> Futures:
+def future_maker(loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.Future[Any]]:
     """Return what makes a future of `loop`; to be called while that runs in this thread."""
     if type(loop.create_future()) is not asyncio.Future:
         return loop.create_future

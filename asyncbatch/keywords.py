@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import math
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+
+from . import parameters
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -35,11 +36,7 @@ def spelt_out(call: CallT) -> CallT:
     """Show the details in the signature of a `call` that takes `**details`, as that costs least where there are none."""
     signature = inspect.signature(call)
     kept = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    known = ("timeout", "float", math.inf), ("priority", "float", 0), ("key", "Hashable", None)
-    details = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, annotation, default in known
-    ]
+    details = inspect.signature(parameters.call).parameters.values()
     vars(call)["__signature__"] = signature.replace(parameters=[*kept, *details])
     return call
 

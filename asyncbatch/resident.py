@@ -52,7 +52,6 @@ class Resident:
         self._stopwatch = house.stopwatch
         self._began = 0.0
         self._task: Any = None
-        self._cancelling: Any = None  # its method
         self._flight: Flight | None = None  # the last that was to be filled, until it is back
         self._context: Context | None = None  # what it flies in, as long as it does
         self._doze: asyncio.Future[bool] | None = None
@@ -75,7 +74,7 @@ class Resident:
 
     def begin(self, task: asyncio.Task[None]) -> asyncio.Future[None]:
         """Note in which task all this runs, and return what to wait for first, which is there already."""
-        self._task, self._cancelling = task, task.cancelling
+        self._task = task
         first: asyncio.Future[None] = self._house.loop.create_future()
         first.set_result(None)
         return first
@@ -171,7 +170,7 @@ class Resident:
                     return self._fly(flight, now, reason)
                 self._flight = None
             more = self._departures.enough()
-        if self.leaving or (self._departures.closing and queue.empty()):
+        if self._is_over():
             return None
         if house.timed:
             house.forget_deadlines()
@@ -211,8 +210,7 @@ class Resident:
         if house.observers and context is not None:
             # In a copy: a thread that nobody waits for may still be at work in the context itself.
             context.copy().run(house.report_end, flight, seconds)
-        cancelling = self._cancelling
-        while cancelling():
+        while self._task.cancelling():
             self._task.uncancel()  # ours, or one that the function swallowed: it is over with this flight
         self._flight = None
 

@@ -1,6 +1,6 @@
 """What a service gives over HTTP: asyncbatch in a web application, and the servers that one would choose instead.
 
-    nox -s bench -- service                                      about 16 minutes, once the servers are installed
+    nox -s bench -- service                                      about 20 minutes, once the servers are installed
     nox -s bench -- service --quick                              about 40 seconds, four of them
     python bench/service.py --servers asyncbatch_asgi,mosec      the same without nox: these only
 
