@@ -12,6 +12,7 @@ import anyio
 
 from . import imap, parameters
 from .controls import Controls
+from .crowd import Parted
 from .discipline import Discipline
 from .errors import NotRunning
 from .executors import Executor, resolve
@@ -125,28 +126,32 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         """
         # What every request costs is spelled out: a call to a helper is a tenth of the whole, a named keyword a hundredth.
         if here() == self._home and not details and not self._unusual:
-            del details  # an empty dict for each who waits would be a ninth of what that takes
+            del details  # an empty dict for each who waits would be a quarter of what that takes
             if self._flights and (CURRENT.get() is not None or not self._runs()):
                 self._refuse_misplaced()
-            gate, make_future = self._gate, self._future
-            future, crowd = make_future(), gate.crowd
+            gate = self._gate
             if gate.admitted < gate.alarm:
-                request, row = None, gate.row
-                row += (item, future, gate.now or self._time())  # from here to the next line no signal can come between
-                ticket = gate.admitted = gate.admitted + 1
+                crowd, row, future = gate.crowd
+                request, seat = None, len(row)
+                row += (item, gate.now or self._time())  # from here to the next line no signal can come between
+                gate.admitted += 1
             else:
-                request = self._queue.welcome(item, future, gate.now or self._time(), self._waits)
-                ticket = gate.admitted + self._queue.outside
+                request, crowd, future, seat = self._queue.welcome(item, gate.now or self._time(), self._waits)
         else:
             future, request = self._enter(item, self._waits, DetailedRequest, details)
-            crowd = self._gate.crowd
+            crowd, seat = None, 0
         try:
+            if request is None:
+                try:
+                    return (await future)[seat]  # type: ignore[no-any-return]
+                except (Parted, RuntimeError) as news:
+                    request, future = crowd.own(seat, news)
             return await future  # type: ignore[no-any-return]
         except BaseException as error:
-            if request is None:
-                self._queue.leave(crowd, ticket, future, self._flights)
-            else:
+            if request is not None:
                 request.leave("cancelled")
+            else:
+                crowd.leave(seat)
             del request, future, crowd  # or the exception, this frame and the future would keep each other alive
             if not isinstance(error, RuntimeError | TypeError) or self._runs():
                 raise

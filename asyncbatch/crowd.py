@@ -1,95 +1,130 @@
-"""The crowd: plain requests that came one after the other, side by side in one list instead of an object each.
+"""The crowd: plain requests that came one after the other, and share one future instead of having an object each.
 
-That is what most requests are, and an object for each would be a third of what they cost. A caller knows its crowd and its
-ticket, which is the number of those who had come by then; where it stands follows from that and from the ticket of the last
-of the crowd, as nobody else comes in between. Wherever one of them matters by itself, requests are made of them.
+That is what most requests are, and with a future for each they would cost a sixth more. A caller knows its crowd and its
+seat in it: the crowd flies as a whole, and what its future gives then is what everybody aboard picks an own result from.
+Wherever one of them matters by itself the crowd is parted: each gets a request, and a future of its own to wait on.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from .request import GONE, Request
+from .request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Sequence
+    from contextvars import Context
 
-    from .request import Place
+__all__ = ("LARGEST", "SMALLEST", "Crowd", "Parted", "person")
 
-__all__ = ("Crowd", "person_of", "persons")
+LARGEST = 128
+"""So many share a future at most, as all of them are woken when one of them leaves."""
+
+
+SMALLEST = 16
+"""Where so few came between two who are no part of it, a crowd costs more than it saves."""
+
+
+class Parted(Exception):
+    """Tells one of a crowd that it was parted: from now on each has a request and a future of its own."""
 
 
 class Crowd:
-    """In its `row` the item, the future and the arrival of one, then those of the next. Its length is how many wait.
+    """In its `row` the item and the arrival of one, then those of the next; the index of an item is the caller's seat.
 
-    What stands before `at` was taken; `dead` of the others left early, and have `GONE` as their future. `last` is the
-    ticket of the last of them, once somebody else came behind it and nobody comes to it any more.
+    Its `place` holds it, the queue or a flight, until it is answered or parted; then its `persons` are the requests.
     """
 
-    __slots__ = ("at", "dead", "is_done", "last", "row")
-    last: int
+    __slots__ = ("_futures", "future", "persons", "place", "row")
+    _futures: list[Any]
+    # What a passenger is asked, and all of these have in common.
+    deadline: ClassVar[float] = math.inf
+    scoped: ClassVar[bool] = False
+    patient: ClassVar[bool] = False
+    context: ClassVar[Context | None] = None
 
-    def __init__(self, is_done: Callable[[Any], bool]) -> None:
+    def __init__(self, future: Any, place: Any) -> None:
         self.row: list[Any] = []
-        self.is_done = is_done
-        self.at = self.dead = 0
+        self.future: Any = future
+        self.place: Any = place
+        self.persons: Any = None  # a list of requests, once it is parted
+        future.cancel = self.cancel
 
-    def __len__(self) -> int:
-        return (len(self.row) - self.at) // 3
+    @property
+    def size(self) -> int:
+        return len(self.row) // 2
 
-    def __bool__(self) -> bool:  # to mypyc what has a length only is always true
-        return bool(self.row)
+    @property
+    def items(self) -> list[Any]:
+        return self.row[::2]
 
-    def oldest(self) -> float | None:
-        """Return when the first of them came, None if that one left."""
-        arrived: float = self.row[self.at + 2]
-        return None if self.row[self.at + 1].done() else arrived
+    @property
+    def arrivals(self) -> list[float]:
+        return self.row[1::2]
 
-    def is_thinned(self, count: int) -> bool:
-        """Tell whether anybody left of the next `count`, be it in this very pass."""
-        return self.dead > 0 or any(map(self.is_done, self.row[self.at + 1 : self.at + 3 * count : 3]))
+    @property
+    def arrived(self) -> float:
+        """When the first of them came."""
+        arrived: float = self.row[1]
+        return arrived
 
-    def take(self, count: int) -> tuple[list[Any], list[Any], list[float]]:
-        """Take out the items, the futures and the arrivals of the next `count`, or of all."""
-        row, at = self.row, self.at
-        end = at + 3 * count
-        taken = row[at:end:3], row[at + 1 : end : 3], row[at + 2 : end : 3]
-        if end >= len(row):
-            row.clear()
-            self.at = self.dead = 0
-            return taken
-        if end > len(row) // 2:  # so each is moved once at most, on average
-            del row[:end]
-            self.at = 0
-        else:
-            row[at:end] = [None] * (end - at)
-            self.at = end
-        if self.dead:
-            self.dead -= sum(future is GONE for future in taken[1])
-        return taken
+    def answer(self, outputs: Sequence[Any]) -> None:
+        """Wake all of them, each to take its own of `outputs`."""
+        row, future = self.row, self.future
+        self.future = self.place = None
+        row[::2] = outputs
+        future.set_result(row)
 
-    def lose(self, behind: int) -> bool:
-        """Let go of the one that has `behind` others behind it; tell whether it was still here."""
-        row = self.row
-        index = len(row) - 3 * (behind + 1)
-        if index < self.at:
-            return False
-        row[index], row[index + 1] = None, GONE
-        self.dead += 1
-        return True
+    def __getitem__(self, seat: int) -> Any:
+        """Stand in for the results, where it was parted. Raises `Parted`."""
+        raise Parted
+
+    def own(self, seat: int, news: BaseException | None = None) -> tuple[Request, Any]:
+        """Return the request of the one who has this `seat`, and its future; for them it is parted, if it still can be.
+
+        `news` is what awaiting the future that all share raised. Raises it again if that is not a reason to part.
+        """
+        if isinstance(news, RuntimeError) and not (self.place is not None and self.future._asyncio_future_blocking):  # noqa: SLF001
+            raise news
+        # Else somebody of them is not in a task, as it awaits by hand, or is in one of another loop: what that leaves
+        # behind on a future keeps all others from awaiting it.
+        if self.place is not None:
+            self.place.part(self)
+        return self.persons[seat // 2], self._futures[seat // 2]
+
+    def cancel(self, msg: Any = None) -> bool:  # noqa: ARG002
+        """Stand in for the future's own `cancel`, as a task that is cancelled would cancel all the others with it.
+
+        The task is woken like all of them, in the next pass as ever, and is told of its cancellation then.
+        """
+        if self.place is not None:
+            self.place.part(self)
+        return False
+
+    def leave(self, seat: int) -> None:
+        """Let the one who has this `seat` leave, wherever the crowd is by now."""
+        if self.place is None and self.persons is None:
+            return  # it was answered
+        request, future = self.own(seat)
+        request.leave("cancelled")
+        if future.done():  # nobody will ask what it was, so it must not be reported as an error that nobody saw
+            future.exception()
+
+    def part(self, place: Any) -> list[Request]:
+        """Make a request of each of them, which `place` holds instead, and wake them to wait by themselves."""
+        row, future, loop = self.row, self.future, self.future.get_loop()
+        self._futures = [loop.create_future() for _ in range(self.size)]
+        self.persons = persons = [person(*each, place) for each in zip(row[::2], self._futures, row[1::2], strict=True)]
+        self.future = self.place = None
+        row.clear()  # callers hold it, and an item may be let go before all of them are
+        if not loop.is_closed():  # else nobody can be woken any more
+            future.set_result(self)
+        return persons
 
 
-def persons(items: Iterable[Any], futures: Iterable[Any], arrivals: Iterable[float], place: Place) -> list[Request]:
-    """Return a request for each of those who did not leave; from now on its future knows it, see `person_of`."""
-    requests = []
-    for item, future, arrived in zip(items, futures, arrivals, strict=True):
-        if future is not GONE:
-            request = future.request = Request()
-            request.item, request.future, request.arrived, request.place = item, future, arrived, place
-            requests.append(request)
-    return requests
-
-
-def person_of(future: Any) -> Request | None:
-    """Return the request that was made of one of a crowd, if there was one."""
-    return getattr(future, "request", None)
+def person(item: Any, future: Any, arrived: float, place: Any) -> Request:
+    """Return the request of one, which `place` holds."""
+    request = Request()
+    request.item, request.future, request.arrived, request.place = item, future, arrived, place
+    return request

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from .compiling import mypyc_attr
+from .crowd import Crowd
 from .errors import DeadlineExceeded
 from .objectives import Aim, LatencyObjective
 from .policies import INSTANT, TIMER_SLACK, Limits, Outlook, Policy, SizeAndWait, latest_start
@@ -203,8 +204,11 @@ class Departures:
             request, due = self._most_urgent(aim.seconds)
             if request is None or not aim.misses(now, due, self._load(0), full=bool(self._filled(line.qsize()))):
                 return
-            if request.size == line.qsize() and aim.probes(now):
+            one_by_one = type(request) is Crowd
+            if (1 if one_by_one else request.size) == line.qsize() and aim.probes(now):
                 return
+            if one_by_one:
+                request = self._queue.single(request)
             error = self._too_late(now - request.arrived, aim.batch_time(self._load(0)))
             if due < request.deadline:
                 request.fail(error, "expired")

@@ -12,7 +12,6 @@ from collections import deque
 from typing import Any
 
 from .compiling import mypyc_attr
-from .crowd import Crowd
 from .gate import Gate
 from .here import future_maker
 
@@ -24,18 +23,18 @@ _NO_BOUND = 2**28
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Doorbell(asyncio.Queue[Any]):
-    """A queue that holds `bound` items; `watchful` makes every arrival matter."""
+    """A queue that holds `bound` items; where they are `costed`, or it is `watchful`, every arrival matters."""
 
     gone: int
 
-    def __init__(self, bound: float, *, watchful: bool) -> None:
+    def __init__(self, bound: float, *, costed: bool) -> None:
         self.gone = 0  # items that were taken or left
         self.outside = 0  # items that wait for room, and are in the order all the same
-        self.watchful = self._always = watchful
+        self.watchful = self.costed = costed
         self.bound = int(min(bound, _NO_BOUND))
         self._loop = asyncio.get_running_loop()
         self._make_future = future_maker(self._loop)
-        self.gate = Gate(Crowd(type(self._make_future()).done))
+        self.gate = Gate()
         self.idle: deque[tuple[asyncio.Future[bool], asyncio.TimerHandle | None]] = deque()
         self._wake_at: float = math.inf
         super().__init__(bound)  # type: ignore[arg-type]  # inf is a size here, and compares as one
@@ -63,21 +62,21 @@ class Doorbell(asyncio.Queue[Any]):
         timer = self._loop.call_later(timeout, self._time_up, getter) if timeout < math.inf else None
         self.idle.append((getter, timer))
         self._wake_at = self.gate.admitted + more - 1
-        self._set_alarm()
+        if self.gate.end >= 0:
+            self._set_alarm()
         return getter
 
-    def ring(self) -> None:
-        """Wake the resident that has been idle longest, if there is one."""
+    def ring(self, now: float = 0.0) -> None:
+        """Wake the resident that has been idle longest, if there is one; the time need not be asked for if it is given."""
         while self.idle:
             getter, timer = self.idle.popleft()
             if timer is not None:
                 timer.cancel()
             if not getter.done():
                 getter.set_result(False)
-                self.gate.now = self._loop.time()
+                self.gate.now = now or self._loop.time()
                 break
-        self._wake_at = math.inf
-        self.gate.alarm = -1 if self.watchful else self.gone + self.bound
+        self._wake_at = math.inf  # where that raises the alarm, the next arrival will
 
     def ring_all(self) -> None:
         while self.idle:
@@ -87,12 +86,12 @@ class Doorbell(asyncio.Queue[Any]):
         """See to it that what still waits, or else the next arrival, wakes one of the residents that are idle."""
         if not self.idle:
             self._wake_at = math.inf
-            self.gate.alarm = -1 if self.watchful else self.gone + self.bound
         elif self.gate.admitted != self.gone:
             self.ring()
         else:
             self._wake_at = float(self.gate.admitted)  # mypyc takes no int for it
-            self._set_alarm()
+            if self.gate.end >= 0:
+                self._set_alarm()
 
     def forget(self, getter: asyncio.Future[bool]) -> None:
         """Take the future of a resident that was cancelled out of the line of those to wake."""
@@ -109,9 +108,13 @@ class Doorbell(asyncio.Queue[Any]):
 
     def be_watchful(self, watchful: bool) -> None:
         """Let every arrival matter, or only those that must."""
-        self.watchful = watchful or self._always
+        self.watchful = watchful or self.costed
         self._set_alarm()
 
     def _set_alarm(self) -> None:
-        full_at, wake_at = self.gone + self.bound, self._wake_at
-        self.gate.alarm = -1 if self.watchful else full_at if full_at < wake_at else wake_at
+        alarm, full_at, wake_at = self.gate.end, self.gone + self.bound, self._wake_at
+        if self.watchful:
+            alarm = -1
+        elif full_at < alarm:
+            alarm = full_at
+        self.gate.alarm = wake_at if wake_at < alarm else alarm

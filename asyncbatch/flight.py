@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import scatter
-from .crowd import persons
+from .crowd import Crowd
 from .deadlines import Deadlines
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ CURRENT: ContextVar[Flight | None] = ContextVar("asyncbatch.flight", default=Non
 class Flight:
     """The passengers of one batch; the queue fills them in, with their items. `aboard` counts those who still wait.
 
-    Or else its `crew`: the futures of those who board straight from a crowd, with their `arrivals`, and have no objects.
+    So many of its passengers are `crowds`, each with one future for all of them.
     """
 
     reason = ""  # why it left; none before it does
@@ -40,19 +40,17 @@ class Flight:
     elements = 0  # what its function worked on, where somebody counts it,
     padding = 0  # and how much of that only filled up
     mixed = False  # whether portions of bulks may be among the passengers
-    crew: Sequence[Any] = ()
-    arrivals: Sequence[float] = ()
-    last = 0  # the ticket of the last of the crew
     landed = False
     stopped = False
     error: str | None = None  # the name of what the whole batch failed with
-    _deadlines: Deadlines | None = None
 
     def __init__(self, batcher: Any, task: asyncio.Task[None] | None) -> None:
         self.batcher = batcher  # the house it left, with its `name`, `queue` and `tally`
         self._tally: Tally = batcher.tally  # kept, as its type lets a compiler reach into it directly
         self.passengers: list[Any] = []
         self.items: list[Any] = []
+        self.crowds = 0
+        self._deadlines: Deadlines | None = None
         self.arrived = 0.0  # the sum of all times of arrival
         self._task = task  # to cancel when nobody waits for the batch any more, if that stops the work
 
@@ -68,10 +66,16 @@ class Flight:
         if waited > tally.longest_wait:
             tally.longest_wait = waited
 
-    def seat_crew(self) -> None:
-        """Make passengers of the crew, as one of them matters by itself."""
-        if self.crew:
-            self.passengers, self.crew = persons([None] * len(self.crew), self.crew, self.arrivals, self), ()
+    def part(self, crowd: Crowd) -> None:
+        """Make passengers of a crowd, as one of them matters by itself."""
+        index = self.passengers.index(crowd)
+        self.passengers[index : index + 1] = crowd.part(self)
+        self.crowds -= 1
+
+    def _part_all(self) -> None:
+        if self.crowds:
+            for crowd in [each for each in self.passengers if type(each) is Crowd]:
+                self.part(crowd)
 
     def waits(self) -> tuple[float, ...]:
         """Return how long each of them had waited when it left."""
@@ -79,7 +83,10 @@ class Flight:
 
     def came(self) -> Sequence[float]:
         """Return when each of them arrived."""
-        return self.arrivals or [each.arrived for each in self.passengers]
+        came: list[float] = []
+        for each in self.passengers:
+            came += each.arrivals if type(each) is Crowd else (each.arrived,)
+        return came
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give callers whose `timeout` runs out before the batch is back their `DeadlineExceeded` then."""
@@ -116,27 +123,32 @@ class Flight:
         """Scatter what the function returned. Raises what is wrong with it, with nothing handed out."""
         if type(outputs) is not list or len(outputs) != self.size:
             outputs = scatter.checked(outputs, self.size, self.batcher.name)
-        if self.mixed or self.aboard < self.size or scatter.any_failed(outputs):
-            self.seat_crew()
-            succeeded, failed = scatter.deliver(self.passengers, outputs, self._note)
+        if failures := scatter.any_failed(outputs):
+            self._part_all()
+        passengers = self.passengers
+        if self.crowds == len(passengers) == 1:
+            passengers[0].answer(outputs)
+            succeeded, failed = self.size, 0
+        elif self.mixed or self.crowds or failures or self.aboard < self.size:
+            succeeded, failed = scatter.deliver(passengers, outputs, self._note if failures else None)
         else:
-            succeeded, failed = scatter.answer(self.crew or [each.future for each in self.passengers], outputs), 0
-        if (self.batcher.queue.handed_out or self.batcher.timed) and not self.mixed:
-            # A future that was handed out knows its request: the two would keep each other alive. So would who watches.
-            for each in self.passengers:
-                each.let_go()
+            succeeded, failed = scatter.answer([each.future for each in passengers], outputs), 0
+            if self.batcher.queue.handed_out or self.batcher.timed:
+                # A future that was handed out knows its request: the two would keep each other alive. So would who watches.
+                for each in passengers:
+                    each.let_go()
         self._land(succeeded, failed)
 
     def fail(self, error: BaseException) -> None:
         """Give every caller a copy of what the function raised."""
         self.error = type(error).__name__
         scatter.let_go(error)
-        self.seat_crew()
+        self._part_all()
         self._land(0, scatter.fail(self.passengers, error, self._note()))
 
     def close(self, error: Callable[[], Exception]) -> None:
         """Tell every caller that the batcher closes before the batch is back. The flight itself goes on."""
-        self.seat_crew()
+        self._part_all()
         for each in self.passengers:
             if each.place is self:
                 each.fail(error(), "closed")
@@ -152,7 +164,7 @@ class Flight:
         self.landed = True
         if left:  # cancelled in this very pass, and not resumed yet
             tally.count("cancelled", left)
-        self.passengers, self.crew = [], ()
+        self.passengers = []
         self._task = None
 
     def _note(self) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .crowd import Crowd
+from typing import Any
 
 __all__ = ("Gate",)
 
@@ -14,23 +11,20 @@ class Gate:
     """How many items were ever `admitted`, and below which count, the `alarm`, one more need not be told to anybody.
 
     `now` is the time, as long as a resident is about to look: less than a pass, so that the clock need not be asked. The
-    `crowd`, with its `row`, is who came last, side by side.
+    `crowd` that is open to those who come is here, with its row and its future, and the count at which it `end`s; None, and
+    below any, if the next one has to open one, and so is the alarm.
 
     It is not compiled when the queue is, see `compiling`: callers are not, and what is compiled is slow to read for them.
     """
 
-    __slots__ = ("admitted", "alarm", "crowd", "now", "row")
+    __slots__ = ("admitted", "alarm", "crowd", "end", "now")
     admitted: int
     alarm: float
+    end: int
     now: float
-    crowd: Crowd
-    row: list[Any]
+    crowd: Any
 
-    def __init__(self, crowd: Crowd) -> None:
+    def __init__(self) -> None:
         self.admitted = 0
-        self.alarm, self.now = 0, 0.0
-        self.gather(crowd)
-
-    def gather(self, crowd: Crowd) -> None:
-        """Let those who come from now on come to `crowd`."""
-        self.crowd, self.row = crowd, crowd.row
+        self.alarm, self.end, self.now = -1, -1, 0.0
+        self.crowd = None

@@ -64,6 +64,7 @@ class House:
         self.tally = tally = Tally(self._report_dropped if observers else None)
         costed = cost is not None
         self.queue: IntakeQueue = discipline.queue_class(discipline, tally, check, self._overflow, costed=costed)
+        self.queue.most = min(limits.max_batch_size, self.queue.bound)
         self.deadlines = Deadlines(self.loop, name, self._is_not_waiting)
         self.timed = False  # whether any request ever had a deadline
         rule = discipline.rule_class or Departures

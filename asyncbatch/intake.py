@@ -10,18 +10,18 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from .compiling import mypyc_attr
-from .crowd import person_of
-from .lobby import SWEEP_AT, Lobby
+from .crowd import SMALLEST, Crowd, person
+from .lobby import Lobby
 from .order import Order
-from .request import Bulk, Request
+from .request import Bulk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from .crowd import Crowd
     from .discipline import Discipline
     from .flight import Flight
     from .metrics.statistics import Tally
+    from .request import Request
 
 _ARRIVED = attrgetter("arrived")
 
@@ -46,16 +46,16 @@ class IntakeQueue(Order):
     ) -> None:
         self.lobby = Lobby(tally)
         self._when_full = config.when_full
-        self._tally = tally
-        self._check, self._overflow, self._costed = check, overflow, costed
+        self._check, self._overflow = check, overflow
         self._bulks = 0
-        super().__init__(config.maxsize, watchful=costed)  # at last, as it calls `_init`
+        super().__init__(config.maxsize, costed=costed)  # at last, as it calls `_init`
 
     # Coming in.
 
     def put_nowait(self, request: Any, waits: bool = False) -> None:
         """Take `request` in. When full: let it wait in the lobby if it `waits`, else evict or reject."""
-        if self.gate.admitted >= self.gate.alarm:
+        admitted = self.gate.admitted
+        if admitted >= self._wake_at or admitted >= self.gone + self.bound or self.watchful:
             self._attend(request, waits)
         else:
             self._put(request)
@@ -69,7 +69,7 @@ class IntakeQueue(Order):
     def _check_room(self, bulk: Bulk) -> None:
         self._check()
         if self._when_full == "reject" and (self.full() or self.lobby.first() is not None):
-            self._tally.turn_away("rejected", bulk.waiting)
+            self.lobby.tally.turn_away("rejected", bulk.waiting)
             raise self._overflow()
 
     def _line_up(self, bulk: Bulk) -> None:
@@ -80,28 +80,44 @@ class IntakeQueue(Order):
         if bulk.waiting:
             self.ring()
 
-    def welcome(self, item: Any, future: Any, arrived: float, waits: bool) -> Request | None:
-        """Take one into the crowd whose arrival matters: it wakes a resident or waits for room. Else return its request."""
+    def welcome(self, item: Any, arrived: float, waits: bool) -> tuple[Request | None, Any, Any, int]:
+        """Take in one whose arrival matters; return its request, or else its crowd, its future and its seat there.
+
+        It opens a crowd, wakes a resident, or waits for room.
+        """
         if self.watchful or not self._loop.is_running():
             self._check()
-        if self.gate.admitted == self.gone or (not self.outside and self._has_room()):
+        gate = self.gate
+        has_room = gate.admitted == self.gone or (not self.outside and self._has_room())
+        if not has_room and (self.lobby.line or not waits):
+            request = person(item, self._make_future(), arrived, self)
+            future = request.future
+            self._overfill(request, waits, self._victim)
+            return request, None, future, 0
+        came = gate.admitted + self.outside
+        if came >= gate.end:
+            if not self._eager and self._streak < SMALLEST:
+                self._streak += 1
+                request = person(item, self._make_future(), arrived, self)
+                self._queue.append(request)
+                self._count(has_room, arrived)
+                return request, None, request.future, 0
+            self._open(came)
+        crowd, row, future = gate.crowd
+        row += (item, arrived)
+        self._count(has_room, arrived)
+        self._set_alarm()
+        return None, crowd, future, len(row) - 2
+
+    def _count(self, has_room: bool, now: float) -> None:
+        if has_room:
             self.gate.admitted += 1
-            self.gate.row += (item, future, arrived)
             if self.gate.admitted > self._wake_at:
-                self.ring()
-            else:
-                self._set_alarm()
-            return None
-        if waits and not self.lobby.line:
+                self.ring(now)
+        else:
             self.outside += 1
-            self.gate.row += (item, future, arrived)
             if self.idle:
                 self.ring()  # a queue that is smaller than a batch will not fill one
-            return None
-        request = Request()
-        request.item, request.future, request.arrived, request.place = item, future, arrived, self
-        self._overfill(request, waits, self._victim)
-        return request
 
     def _attend(self, request: Any, waits: bool) -> None:
         """Take in an arrival that matters: one that wakes a resident, finds no room, or has a cost."""
@@ -124,18 +140,16 @@ class IntakeQueue(Order):
             self._add(request)
             victim().fail(self._overflow(), "rejected")  # which may be the newcomer itself
         else:
-            self._tally.turn_away("rejected", 1)
+            self.lobby.tally.turn_away("rejected", 1)
             raise self._overflow()
 
     def _add(self, request: Any) -> None:
         self._put(request)
-        self.gate.admitted += 1
-        if self._costed:
+        if self.costed:
             self.cost += request.cost
+        self.gate.admitted += 1
         if self.gate.admitted > self._wake_at:
             self.ring()
-        else:
-            self._set_alarm()
 
     def _admit(self) -> None:
         """Let those who wait for room come in, in their order, as far as there is room."""
@@ -154,7 +168,7 @@ class IntakeQueue(Order):
         if not bulk.size:  # there was no entry yet, or it was used up
             self._bulks += 1
             self._put(bulk)
-        self.cost += bulk.cost_of(bulk.admitted, bulk.admitted + size) if self._costed else 0.0
+        self.cost += bulk.cost_of(bulk.admitted, bulk.admitted + size) if self.costed else 0.0
         bulk.admitted += size
         self.gate.admitted += size
         if not bulk.waiting:
@@ -169,51 +183,45 @@ class IntakeQueue(Order):
 
     def board(self, flight: Flight, limit: int, budget: float = math.inf) -> None:
         """Move those who go next into `flight`: at most `limit` items, and at most `budget` in cost, but at least one."""
-        if self.outside:
-            limit = min(limit, self.bound)  # those outside are in the line as well
-        crowd = self._foremost(limit) if self._queue else self.gate.crowd
-        if crowd is not None and crowd.row and self._board_crowd(crowd, flight, limit):
-            pass
-        elif self._bulks or self._costed:
+        if limit > self.bound:
+            limit = self.bound  # those outside are in the line as well
+        self.most = limit
+        if self._bulks or self.costed:
             self._board_measured(flight, limit, budget)
+        elif self._crowds:
+            self._board_line(flight, limit)
         else:
             self._board_singles(flight, limit)
-        if flight.passengers:
+        if flight.passengers and not flight.oldest:
             flight.oldest = flight.passengers[0].arrived if self.in_order else min(map(_ARRIVED, flight.passengers))
         if self.lobby.line or self.outside:
             self._admit()
         self.hand_over()
 
-    def _board_crowd(self, crowd: Crowd, flight: Flight, limit: int) -> bool:
-        """Let the next of a crowd board, unless some of them left: then they are requests now."""
-        thinned = crowd.dead
-        items, futures, arrivals = crowd.take(limit)  # here, and in the next line, is work for each request: left to C
-        if thinned or any(map(crowd.is_done, futures)):
-            self._line_up_persons(crowd, items, futures, arrivals)
-            return False
-        flight.items, flight.crew, flight.arrivals = items, futures, arrivals
-        if crowd is self.gate.crowd:
-            flight.last = self.gate.admitted + self.outside - (len(crowd) if crowd.row else 0)
-        else:
-            flight.last = crowd.last - len(crowd)
-            self._drop_empty(crowd)
-        flight.oldest, flight.arrived = arrivals[0], sum(arrivals)
-        self.gone += len(items)
-        return True
+    def _board_line(self, flight: Flight, limit: int) -> None:
+        """Let those who go next board up to the `limit`: crowds as a whole, if they can, and single requests."""
+        line, room = self._queue, limit
+        while room and line:
+            if type(first := line[0]) is Crowd:
+                self._board_crowd(first, flight, room)
+            else:
+                self._board_singles(flight, room)
+            room = limit - len(flight.items)
 
-    def _board_singles(self, flight: Flight, limit: int) -> None:
-        passengers = flight.passengers
-        while (room := limit - len(passengers)) and self._line(room):  # who boards, and no more
-            taken = self._take(room)
+    def _board_singles(self, flight: Flight, room: int) -> None:
+        """Let the requests that go next board, up to the next crowd."""
+        boarding: list[Any] = []
+        while (left := room - len(boarding)) and (taken := self._take(left)):  # who boards, and no more
             for request in taken:
                 if request.future.done():  # it left, or was cancelled in this very pass
                     taken = [each for each in taken if self._flies(each, flight)]
                     break
                 request.place = flight
-            passengers += taken
-        flight.items = [request.item for request in passengers]
-        flight.arrived = sum([request.arrived for request in passengers])
-        self.gone += len(passengers)
+            boarding += taken
+        flight.passengers += boarding
+        flight.items += [request.item for request in boarding]
+        flight.arrived += sum([request.arrived for request in boarding])
+        self.gone += len(boarding)
 
     def _flies(self, request: Any, flight: Flight) -> bool:
         """Tell whether `request`, just taken, is still wanted, and note that it flies, or that it left."""
@@ -226,13 +234,16 @@ class IntakeQueue(Order):
             self.gone += 1
             request.place = None
             request.let_go()
-            self._tally.count("cancelled", 1)
+            self.lobby.tally.count("cancelled", 1)
         return False
 
     def _board_measured(self, flight: Flight, limit: int, budget: float) -> None:
         flight.mixed = True
         spent = 0.0
         while (room := limit - len(flight.items)) > 0 and (request := self.head()) is not None:
+            if type(request) is Crowd:  # each of it costs 1, as there are no costs
+                self._board_crowd(request, flight, room)
+                continue
             size, cost = request.fitting(room, budget - spent, alone=not flight.items)
             if not size:
                 break
@@ -262,28 +273,11 @@ class IntakeQueue(Order):
         if size := request.size:
             self.gone += size
             self._bulks -= isinstance(request, Bulk)
-            if self._costed:
+            if self.costed:
                 self.cost = self.cost - request.queued_cost() if self.qsize() else 0.0
-            self._tally.count(outcome, size)
+            self.lobby.tally.count(outcome, size)
             self._bury()
         self._make_room()
-
-    def leave(self, crowd: Crowd, ticket: int, future: Any, flights: Iterable[Flight]) -> None:
-        """Note that the caller who came into `crowd` with this `ticket` left early, wherever it is by now."""
-        last = self.gate.admitted + self.outside if crowd is self.gate.crowd else crowd.last
-        if person_of(future) is None and crowd.lose(last - ticket):
-            self.gone += 1
-            self._tally.count("cancelled", 1)
-            if crowd.dead > max(SWEEP_AT, len(crowd) // 2):
-                self._disperse(crowd)
-            self._make_room()
-            return
-        for flight in flights:
-            if flight.last - len(flight.crew) < ticket <= flight.last:
-                flight.seat_crew()
-                break
-        if (request := person_of(future)) is not None:
-            request.leave("cancelled")
 
     def _make_room(self) -> None:
         """Let those in for whom there is room now, and see to it that nobody waits for those who left."""
@@ -295,6 +289,9 @@ class IntakeQueue(Order):
 
     def clear(self, error: Callable[[], Exception], outcome: str) -> None:
         """Fail all who wait, for a place in a batch or for room, each with an error of its own."""
+        for entry in self._queue if self._crowds else ():
+            if type(entry) is Crowd and entry.persons is None:
+                self._part(entry)
         for request in [*self.lobby, *self._entries()]:
             if request.place is not None:
                 request.fail(error(), outcome)

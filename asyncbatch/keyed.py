@@ -83,7 +83,7 @@ class KeyedQueue(IntakeQueue):
     def _check_room(self, bulk: Bulk) -> None:
         super()._check_room(bulk)
         if self._when_full == "reject" and any(self._is_full(part.key) for part in bulk.portions or (bulk,)):
-            self._tally.turn_away("rejected", bulk.waiting)
+            self.lobby.tally.turn_away("rejected", bulk.waiting)
             raise self._overflow()
 
     def _room(self, bulk: Bulk) -> float:

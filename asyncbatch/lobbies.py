@@ -31,7 +31,7 @@ class KeyedLobby(Lobby):
         return chain.from_iterable([*self.line.values(), *self._apart.values()])
 
     def append(self, request: Any) -> None:
-        self._lines(request.key).setdefault(request.key, Lobby(self._tally)).append(request)
+        self._lines(request.key).setdefault(request.key, Lobby(self.tally)).append(request)
         request.place = self
         self._count += 1
 

@@ -25,7 +25,7 @@ class Lobby:
 
     def __init__(self, tally: Tally) -> None:
         self.line: deque[Any] = deque()  # tombstones included, so that it may look longer than it is, never shorter
-        self._tally = tally
+        self.tally = tally
         self._dead = 0
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Lobby:
         return self.line.popleft()
 
     def discard(self, request: Any, outcome: str) -> None:
-        self._tally.turn_away(outcome, request.waiting if isinstance(request, Bulk) else 1)
+        self.tally.turn_away(outcome, request.waiting if isinstance(request, Bulk) else 1)
         self._dead += 1
         if self._dead > max(SWEEP_AT, len(self.line) // 2):
             self.line = deque(request for request in self.line if request.place is not None)

@@ -6,32 +6,29 @@ A request that leaves early stays behind as a tombstone, without its `place` and
 from __future__ import annotations
 
 import math
-import sys
 from collections import deque
-from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .compiling import mypyc_attr
-from .crowd import Crowd, persons
+from .crowd import LARGEST, SMALLEST, Crowd
 from .doorbell import Doorbell
 from .lobby import SWEEP_AT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .request import Place
+    from .flight import Flight
 
 __all__ = ("Order",)
-
-_PIECE = 64  # so many of a crowd may become requests at a time, even if only some of them have to
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Order(Doorbell):
-    """Requests in the order of their arrival: those in the line, then those in the crowd.
+    """Requests in the order of their arrival; plain ones that came one after the other stand in it as a crowd.
 
-    A crowd that somebody else came behind stands in the line itself. The last of all, as many as `outside` says, wait for
-    room: who they are need not be known, as one leaves and lets one in wherever it stood.
+    The last of all, as many as `outside` says, wait for room: who they are need not be known, as one leaves and lets one in
+    wherever it stood.
 
     What other disciplines make of it has no crowd: their requests matter one by one.
     """
@@ -41,7 +38,15 @@ class Order(Doorbell):
     in_order: ClassVar[bool] = True  # whether they go in the order of their arrival
     objective = math.inf  # within how many seconds those without a deadline are to be answered
     handed_out = False  # whether futures may know their requests
-    _crowds = 0  # how many stand in the line
+
+    def __init__(self, bound: float, *, costed: bool) -> None:
+        # Of the object, as a class is slow to be asked on each batch.
+        self.most = 1  # of how many items batches are at most
+        self.unsettled = False  # whether it is not known yet who of a crowd leaves, in this very pass
+        self._crowds = 0  # how many stand in the line
+        self._streak = 0  # how many plain requests came one after the other, but for those of the open crowd
+        self._eager = True  # whether so many did before that the next one opens a crowd
+        super().__init__(bound, costed=costed)
 
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
         self._queue: deque[Any] = deque()
@@ -50,50 +55,81 @@ class Order(Doorbell):
         return self._queue.popleft()
 
     def _put(self, request: Any) -> None:
-        if self.gate.row:
-            self._close_crowd()
+        if self.gate.end >= 0:
+            self._streak += self._queue[-1].size
+            self._shut()
+        self._eager = self._streak >= SMALLEST
+        self._streak = 0
         self._queue.append(request)
 
-    def _close_crowd(self) -> None:
-        """Let the crowd stand in the line, as requests if it is small, so that others can come behind it."""
-        crowd = self.gate.crowd
-        if len(crowd) <= _PIECE:
-            self._disperse(crowd)
-        else:
-            crowd.last = self.gate.admitted + self.outside
-            self._queue.append(crowd)
-            self._crowds += 1
-            self.gate.gather(Crowd(crowd.is_done))
+    # The crowd.
 
-    def _foremost(self, most: int = 0) -> Crowd | None:
-        """Return the crowd whose turn it is; None if it is a request's, or one of the next `most` is behind the crowd."""
-        if not self._queue:
-            return self.gate.crowd
-        first = self._queue[0] if self._crowds else None
-        return first if type(first) is Crowd and len(first) >= most else None
+    def _open(self, came: int) -> None:
+        """Let a new crowd stand in the line, behind all who `came`; those who come from now on come to it."""
+        most, future = self.most, self._make_future()
+        crowd = Crowd(future, self)
+        self.gate.crowd = crowd, crowd.row, future
+        self._queue.append(crowd)
+        self._crowds += 1
+        # It ends where a batch will, if all are full, so that it need not be parted between two.
+        seats = most - (came - self.gone) % most
+        self.gate.end = came + (seats if seats < LARGEST else LARGEST)
 
-    def _disperse(self, crowd: Crowd, count: int = sys.maxsize) -> None:
-        """Make requests of a crowd, or of the next `count` in it."""
-        self._line_up_persons(crowd, *crowd.take(count))
+    def _shut(self) -> None:
+        """Let nobody else come to the crowd."""
+        gate = self.gate
+        gate.crowd = None
+        gate.end = gate.alarm = -1
 
-    def _line_up_persons(self, crowd: Crowd, items: list[Any], futures: list[Any], arrivals: list[float]) -> None:
-        """Let requests stand where those stood who were just taken out of `crowd`."""
-        self.handed_out = True
-        requests = persons(items, futures, arrivals, cast("Place", self))
-        if crowd is self.gate.crowd:
-            self._queue.extend(requests)
+    def _board_crowd(self, crowd: Crowd, flight: Flight, room: int) -> None:
+        """Let the crowd that goes next board as a whole, if it can; or else let requests stand in its place."""
+        row = crowd.row
+        if crowd.persons is not None or len(row) > 2 * room:
+            self.single(crowd)
             return
-        ahead = next(index for index, entry in enumerate(self._queue) if entry is crowd)
-        self._queue.rotate(-ahead)
-        self._drop_empty(crowd)
-        self._queue.extendleft(reversed(requests))
-        self._queue.rotate(ahead)
+        self._queue.popleft()
+        self._crowds -= 1
+        items = row[::2]  # here, and in the sum, is work for each request: left to C
+        if not self._queue and self.gate.end >= 0:
+            self._streak += len(items)
+            self._shut()
+        crowd.place = flight
+        if not flight.passengers:
+            flight.oldest = row[1]
+        flight.passengers.append(crowd)
+        flight.crowds += 1
+        flight.items += items
+        flight.arrived += sum(row[1::2])
+        self.gone += len(items)
 
-    def _drop_empty(self, crowd: Crowd) -> None:
-        """Take a crowd that is the first in the line out of it, if nobody is left in it."""
-        if not crowd:
-            self._queue.popleft()
-            self._crowds -= 1
+    def part(self, crowd: Crowd) -> None:
+        """Let requests stand where a crowd stands, as one of them is about to leave: which one shows in the next pass."""
+        self._part(crowd)
+        self.unsettled = True
+        if not self._loop.is_closed():
+            self._loop.call_soon(self._settle)
+
+    def _settle(self) -> None:
+        self.unsettled = False
+
+    def _part(self, crowd: Crowd) -> None:
+        if self._queue[-1] is crowd and self.gate.end >= 0:
+            self._shut()
+        crowd.part(self)  # they stay in it for now: to find its place in the line would take a look at all of that
+
+    def single(self, entry: Any) -> Any:
+        """Return the request itself, and of a crowd that goes next the first one, which is parted for it."""
+        if type(entry) is not Crowd:
+            return entry
+        if entry.persons is None:
+            self._part(entry)
+        self._unfold()
+        return self._queue[0]
+
+    def _unfold(self) -> None:
+        """Let the requests of a crowd that was parted, and goes next, stand in the line."""
+        self._crowds -= 1
+        self._queue.extendleft(reversed(self._queue.popleft().persons))
 
     def _take(self, limit: int) -> list[Any]:
         """Return those who go next, at most `limit`, tombstones included."""
@@ -106,35 +142,31 @@ class Order(Doorbell):
         self._queue.clear()
         return taken
 
-    def _line(self, piece: int) -> Any:
-        """Return the line, with a request at its head: where it is a crowd's turn, the next `piece` of it come in."""
-        while (self._crowds or not self._queue) and (crowd := self._foremost()):
-            self._disperse(crowd, piece)
-        return self._queue
-
     def _peek(self) -> Any:
-        line = self._line(1)
+        """Return who is at the head of the line: a request, or a crowd as a whole; None if nobody is."""
+        line = self._queue
+        while self._crowds and type(line[0]) is Crowd and line[0].persons is not None:
+            self._unfold()
         return line[0] if line else None
 
-    def _entries(self, enough: float = math.inf) -> Iterable[Any]:
-        """All requests, tombstones included, in no matter which order; behind `enough` items there may be crowds."""
-        if self._crowds or self.gate.crowd:
-            ahead = []
-            while enough > 0 and self._line(_PIECE):
-                ahead.append(request := self._get())
-                enough -= 0 if request.place is None or request.future.done() else request.size
-            self._queue.extendleft(reversed(ahead))
-        return self._queue
+    def _entries(self) -> Iterable[Any]:
+        """All requests and whole crowds, tombstones included, in no matter which order."""
+        if not self._crowds:
+            return self._queue
+        return chain.from_iterable(
+            each.persons if type(each) is Crowd and each.persons is not None else (each,) for each in self._queue
+        )
 
     def _sweep(self) -> None:
         """Take the tombstones out."""
-        live = [entry for entry in self._queue if type(entry) is Crowd or entry.place is not None]
+        live = [entry for entry in self._entries() if entry.place is not None]
         self._queue.clear()
         self._queue.extend(live)
+        self._crowds = sum([type(entry) is Crowd for entry in live]) if self._crowds else 0
 
     def _victim(self) -> Any:
         """Return the least urgent request; among equals, the one that waited longest and is the likeliest to be late."""
-        return self.head()
+        return self.single(self.head())
 
     def rerank(self, request: Any) -> None:
         """Note that `request`, which waits here, became more urgent."""
@@ -144,17 +176,16 @@ class Order(Doorbell):
         return count * self.cost / self.qsize()
 
     def eldest(self) -> Any:
-        """Return the request that has waited longest, None if none waits."""
+        """Return the request that has waited longest, or the crowd it is the first of; None if none waits."""
         return self.head()
 
     def oldest(self) -> float:
         """Return the arrival time of the request that has waited longest, `inf` if none waits."""
-        if (crowd := self._foremost()) and (arrived := crowd.oldest()) is not None:
-            return arrived
-        return math.inf if (request := self.eldest()) is None else request.arrived
+        eldest = self.eldest()
+        return math.inf if eldest is None else eldest.arrived
 
     def head(self) -> Any:
-        """Return the request that goes next, None if nobody waits."""
+        """Return the request, or the crowd, that goes next, None if nobody waits."""
         while (request := self._peek()) is not None:
             if request.place is None:
                 self._get()
@@ -167,10 +198,8 @@ class Order(Doorbell):
 
     def prune(self, enough: int) -> None:
         """Let those go who were cancelled in this very pass and not resumed yet, unless `enough` others are found first."""
-        if (crowd := self._foremost(enough)) and not crowd.is_thinned(enough):
-            return
         cancelled = []
-        for request in self._entries(enough):
+        for request in self._entries():
             if request.place is None or request.future.done():
                 cancelled.append(request)
                 continue

@@ -52,10 +52,12 @@ class Resident:
         self._stopwatch = house.stopwatch
         self._began = 0.0
         self._task: Any = None
+        self._stoppable: Any = None  # the same, if that stops the work
         self._flight: Flight | None = None  # the last that was to be filled, until it is back
         self._context: Context | None = None  # what it flies in, as long as it does
         self._doze: asyncio.Future[bool] | None = None
         self._due = 0.0  # when that is over, if nothing comes in between
+        self._patient = False  # whether it gave a pass already to those who may be about to leave
         self._preparing = False  # whether it waits for its slot, or for somebody for whom that is made available
         self._failure: BaseException | None = None  # what the slot failed with, for those who go next
 
@@ -75,6 +77,7 @@ class Resident:
     def begin(self, task: asyncio.Task[None]) -> asyncio.Future[None]:
         """Note in which task all this runs, and return what to wait for first, which is there already."""
         self._task = task
+        self._stoppable = task if self.slot.cancellable else None
         first: asyncio.Future[None] = self._house.loop.create_future()
         first.set_result(None)
         return first
@@ -154,6 +157,9 @@ class Resident:
     def _board(self, slept: bool) -> Awaitable[Any] | None:
         """Let a batch fly if one may leave now; else wait, unless all is over; `slept` says that it was until due."""
         house, queue = self._house, self._queue
+        if queue.unsettled and not self._patient:
+            self._patient = True  # once: where somebody leaves in each pass, there would be no end of it
+            return self._pass()
         queue.gate.now = 0.0
         time = self._time  # what is called as if it were a method, and is none, is slow to look up
         # A loop may fire a little early (uvloop rounds to milliseconds): what was waited for is due all the same.
@@ -164,13 +170,13 @@ class Resident:
         elif not self.leaving:
             wait, reason = self._departures.decide(now)
             if reason:
-                self._flight = flight = Flight(house, self._task if self.slot.cancellable else None)
+                self._flight = flight = Flight(house, self._stoppable)
                 house.board(flight, now)
                 if flight.items:
                     return self._fly(flight, now, reason)
                 self._flight = None
             more = self._departures.enough()
-        if self._is_over():
+        if (self.leaving or self._departures.closing) and self._is_over():
             return None
         if house.timed:
             house.forget_deadlines()
@@ -181,6 +187,7 @@ class Resident:
     def _fly(self, flight: Flight, now: float, reason: str) -> Awaitable[Any]:
         """Start the function, in a context of its own."""
         house = self._house
+        self._patient = False
         self._context = context = Context()
         flight.depart(now, reason)
         house.flights[flight] = None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
+from .crowd import Crowd
 from .errors import FunctionFailed, OutputCountMismatch, OutputTypeError
 from .request import Portion
 
@@ -62,12 +63,14 @@ def answer(futures: Sequence[Any], outputs: Sequence[Any]) -> int:
             return succeeded
 
 
-def deliver(passengers: Sequence[Passenger], outputs: Sequence[Any], note: Callable[[], str]) -> tuple[int, int]:
+def deliver(
+    passengers: Sequence[Passenger | Crowd], outputs: Sequence[Any], note: Callable[[], str] | None
+) -> tuple[int, int]:
     """Hand out `outputs`, one for each item; return how many items succeeded and failed.
 
-    An exception among them fails its own item, with a `note`. Callers that have left are counted in neither.
+    With a `note` there are exceptions among them, and no crowds among the passengers: each fails its own item, and has the
+    note. Callers that have left are counted in neither.
     """
-    failures = any_failed(outputs)
     succeeded = failed = start = 0
     for passenger in passengers:
         part = outputs[start : start + passenger.size]
@@ -75,12 +78,15 @@ def deliver(passengers: Sequence[Passenger], outputs: Sequence[Any], note: Calla
         if passenger.place is None or passenger.future.done():
             continue
         errors = []
-        if failures:
+        if note is not None:
             part = [_own(each, note()) if isinstance(each, BaseException) else each for each in part]
             errors = [each for each in part if isinstance(each, BaseException)]
         failed += len(errors)
         succeeded += len(part) - len(errors)
-        _settle(passenger, part, errors)
+        if isinstance(passenger, Crowd):
+            passenger.answer(part)
+        else:
+            _settle(passenger, part, errors)
     return succeeded, failed
 
 

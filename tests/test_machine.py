@@ -771,8 +771,9 @@ class Histories(RuleBasedStateMachine):
 def test_every_history_of_calls_and_faults_keeps_the_promises(sweeping, monkeypatch):
     if sweeping:  # as it goes where many come and leave, which no history here is long enough for
         monkeypatch.setattr("asyncbatch.order.SWEEP_AT", 0)
-        monkeypatch.setattr("asyncbatch.intake.SWEEP_AT", 0)
-        monkeypatch.setattr("asyncbatch.order._PIECE", 1)
+        monkeypatch.setattr("asyncbatch.order.LARGEST", 3)
+        monkeypatch.setattr("asyncbatch.order.SMALLEST", 1)
+        monkeypatch.setattr("asyncbatch.intake.SMALLEST", 1)
         monkeypatch.setattr("asyncbatch.lobby.SWEEP_AT", 0)
         monkeypatch.setattr("asyncbatch.deadlines._SLACK", 1)
     examples = int(os.environ.get("ASYNCBATCH_EXAMPLES", "250"))

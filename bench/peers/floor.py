@@ -1,6 +1,6 @@
 """The floor: one bare future a request, all of one pass of the loop resolved by one `call_soon`. No function is called.
 
-No library that answers each caller of its own can cost less, so costs are given as multiples of this one.
+No library that gives each caller a future of its own can cost less, so costs are given as multiples of this one.
 """
 
 import asyncio
