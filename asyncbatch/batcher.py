@@ -124,6 +124,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         entered; `WouldDeadlock` when the batcher's own function calls it and no slot is left. An item whose caller is
         cancelled may have run already.
         """
+        crowd: Any
         # What every request costs is spelled out: a call to a helper is a tenth of the whole, a named keyword a hundredth.
         if here() == self._home and not details and not self._unusual:
             del details  # an empty dict for each who waits would be a quarter of what that takes
