@@ -42,7 +42,7 @@ class Order(Doorbell):
     def __init__(self, bound: float, *, costed: bool) -> None:
         # Of the object, as a class is slow to be asked on each batch.
         self.most = 1  # of how many items batches are at most
-        self.unsettled = False  # whether it is not known yet who of a crowd leaves, in this very pass
+        self.unsettled = 0  # crowds of which it is not known yet who leaves, in this very pass
         self._crowds = 0  # how many stand in the line
         self._streak = 0  # how many plain requests came one after the other, but for those of the open crowd
         self._eager = True  # whether so many did before that the next one opens a crowd
@@ -105,12 +105,12 @@ class Order(Doorbell):
     def part(self, crowd: Crowd) -> None:
         """Let requests stand where a crowd stands, as one of them is about to leave: which one shows in the next pass."""
         self._part(crowd)
-        self.unsettled = True
         if not self._loop.is_closed():
+            self.unsettled += 1
             self._loop.call_soon(self._settle)
 
     def _settle(self) -> None:
-        self.unsettled = False
+        self.unsettled -= 1
 
     def _part(self, crowd: Crowd) -> None:
         if self._queue[-1] is crowd and self.gate.end >= 0:

@@ -481,6 +481,19 @@ async def test_where_somebody_leaves_in_each_pass_batches_leave_all_the_same():
         assert conserved(batcher)
 
 
+async def test_nobody_is_run_who_leaves_in_the_pass_that_a_batch_is_told_to_leave_in():
+    function = RecordingFunction()
+    async with running(function, max_wait=math.inf) as batcher:
+        tasks = await coming(batcher, range(6))
+        tasks[1].cancel()
+        batcher.flush()
+        tasks[4].cancel()
+        await asyncio.wait(tasks)
+        assert function.batches == [[0, 2, 3, 5]]
+        assert batcher.statistics().cancelled == 2
+        assert conserved(batcher)
+
+
 async def test_batches_that_become_smaller_part_crowds_and_nobody_notices():
     async with busy(max_batch_size=40) as (batcher, function):
         tasks = await coming(batcher, range(100))
