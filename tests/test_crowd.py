@@ -467,15 +467,16 @@ async def test_a_deadline_behind_a_crowd_is_kept():
 # Parted.
 
 
-async def test_where_somebody_leaves_in_each_pass_batches_leave_all_the_same():
+async def test_where_somebody_leaves_in_each_pass_batches_leave_all_the_same(monkeypatch):
+    monkeypatch.setattr("asyncbatch.order.LARGEST", 1)  # so that a crowd is parted in each pass
     async with busy(max_batch_size=2) as (batcher, function):
         leaving = [asyncio.create_task(batcher("leaves")) for _ in range(60)]
         tasks = await coming(batcher, range(20))
         batcher.release()
-        for each in leaving:
+        for each in reversed(leaving):
             each.cancel()
             await asyncio.sleep(0)
-        assert len(function.items) > 4
+        assert len(function.items) > 10
         assert [await task for task in tasks] == [*range(20)]
         await asyncio.wait(leaving)
         assert conserved(batcher)
@@ -484,14 +485,36 @@ async def test_where_somebody_leaves_in_each_pass_batches_leave_all_the_same():
 async def test_nobody_is_run_who_leaves_in_the_pass_that_a_batch_is_told_to_leave_in():
     function = RecordingFunction()
     async with running(function, max_wait=math.inf) as batcher:
-        tasks = await coming(batcher, range(6))
-        tasks[1].cancel()
-        batcher.flush()
-        tasks[4].cancel()
-        await asyncio.wait(tasks)
-        assert function.batches == [[0, 2, 3, 5]]
-        assert batcher.statistics().cancelled == 2
+        for _ in range(2):
+            tasks = await coming(batcher, range(6))
+            tasks[1].cancel()
+            batcher.flush()
+            tasks[4].cancel()
+            await asyncio.wait(tasks)
+            assert function.batches.pop() == [0, 2, 3, 5]
+        assert batcher.statistics().cancelled == 4
         assert conserved(batcher)
+
+
+async def test_what_a_caller_asked_for_is_let_go_as_it_leaves():
+    class Item:
+        pass
+
+    async with busy() as (batcher, function):
+        items = [Item() for _ in range(3)]
+        asked = [weakref.ref(item) for item in items]
+        tasks = [asyncio.create_task(batcher(item)) for item in items]
+        await passes()
+        items.clear()
+        tasks[1].cancel()
+        await asyncio.wait([tasks[1]])
+        tasks[1] = None
+        await passes()
+        assert [each() is None for each in asked] == [False, True, False]
+        batcher.release()
+        assert await tasks[0] is asked[0]()
+        assert await tasks[2] is asked[2]()
+        function.batches.clear()
 
 
 async def test_batches_that_become_smaller_part_crowds_and_nobody_notices():
