@@ -66,6 +66,8 @@ class Order(Doorbell):
 
     def _open(self, came: int) -> None:
         """Let a new crowd stand in the line, behind all who `came`; those who come from now on come to it."""
+        if self.gate.end >= 0:  # one is full
+            self._streak += self._queue[-1].size
         most, future = self.most, self._make_future()
         crowd = Crowd(future, self)
         self.gate.crowd = crowd, crowd.row, future

@@ -289,20 +289,37 @@ async def test_in_a_stuck_queue_those_who_left_take_no_room_for_ever():
 async def test_where_few_come_one_after_the_other_they_have_requests(made, monkeypatch):
     at_least(monkeypatch, 4)
     async with busy(max_batch_size=100) as (batcher, function):
-        tasks = [OTHERS["submit"](batcher, 0), *await coming(batcher, [1, 2, 3]), OTHERS["submit"](batcher, 4)]
-        assert (crowded(batcher), len(made)) == (0, 3)
-        tasks += await coming(batcher, range(5, 11))
-        assert (crowded(batcher), len(made)) == (2, 7)  # from the fifth on
-        tasks.append(OTHERS["submit"](batcher, 11))
-        tasks += await coming(batcher, [12])
-        assert (crowded(batcher), len(made)) == (3, 7)  # as enough did before
-        tasks.append(OTHERS["submit"](batcher, 13))
-        tasks += await coming(batcher, [14])
-        assert (crowded(batcher), len(made)) == (3, 8)
+        tasks = []
+
+        async def come(*runs):
+            """Let so many come, and behind each run one who is no part of any."""
+            for size in runs:
+                tasks.extend(await coming(batcher, range(len(tasks), len(tasks) + size)))
+                tasks.append(OTHERS["submit"](batcher, len(tasks)))
+            return crowded(batcher), len(made)
+
+        assert await come(3) == (0, 3)
+        assert await come(6) == (2, 7)  # from the fifth on
+        assert await come(1) == (3, 7)  # at once, as enough did before
+        assert await come(1) == (3, 8)
+        assert await come(5, 5, 1) == (3 + 1 + 5 + 1, 12)
         batcher.release()
-        assert await asyncio.gather(*tasks) == [*range(15)]
-        assert function.items == [*range(15)]
+        assert await asyncio.gather(*tasks) == [*range(len(tasks))]
+        assert function.items == [*range(len(tasks))]
         assert conserved(batcher)
+
+
+async def test_a_run_of_callers_goes_on_while_batches_leave(made, monkeypatch):
+    at_least(monkeypatch, 4)
+    async with running(RecordingFunction()) as batcher:
+        for _ in range(2):
+            await asyncio.gather(batcher(1), batcher(2))
+        await batcher.submit(3)
+        assert await asyncio.gather(batcher(4), batcher(5)) == [4, 5]
+        assert not made
+        await batcher.submit(6)
+        assert await batcher(7) == 7
+        assert len(made) == 1
 
 
 # Behind a crowd.
