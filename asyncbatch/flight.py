@@ -26,7 +26,7 @@ CURRENT: ContextVar[Flight | None] = ContextVar("asyncbatch.flight", default=Non
 class Flight:
     """The passengers of one batch; the queue fills them in, with their items. `aboard` counts those who still wait.
 
-    So many of its passengers are `crowds`, each with one future for all of them.
+    A crowd is one passenger, with one future for all of them, and so is the portion of a bulk: then it is `mixed`.
     """
 
     reason = ""  # why it left; none before it does
@@ -39,7 +39,6 @@ class Flight:
     cost = 0.0  # of all of them, kept only when requests have costs
     elements = 0  # what its function worked on, where somebody counts it,
     padding = 0  # and how much of that only filled up
-    mixed = False  # whether portions of bulks may be among the passengers
     landed = False
     stopped = False
     error: str | None = None  # the name of what the whole batch failed with
@@ -49,7 +48,7 @@ class Flight:
         self._tally: Tally = batcher.tally  # kept, as its type lets a compiler reach into it directly
         self.passengers: list[Any] = []
         self.items: list[Any] = []
-        self.crowds = 0
+        self.mixed = False  # whether not all of its passengers are requests
         self._deadlines: Deadlines | None = None
         self.arrived = 0.0  # the sum of all times of arrival
         self._task = task  # to cancel when nobody waits for the batch any more, if that stops the work
@@ -70,10 +69,9 @@ class Flight:
         """Make passengers of a crowd, as one of them matters by itself."""
         index = self.passengers.index(crowd)
         self.passengers[index : index + 1] = crowd.part(self)
-        self.crowds -= 1
 
     def _part_all(self) -> None:
-        if self.crowds:
+        if self.mixed:
             for crowd in [each for each in self.passengers if type(each) is Crowd]:
                 self.part(crowd)
 
@@ -126,10 +124,10 @@ class Flight:
         if failures := scatter.any_failed(outputs):
             self._part_all()
         passengers = self.passengers
-        if self.crowds == len(passengers) == 1:
+        if len(passengers) == 1 and type(passengers[0]) is Crowd:
             passengers[0].answer(outputs)
             succeeded, failed = self.size, 0
-        elif self.mixed or self.crowds or failures or self.aboard < self.size:
+        elif self.mixed or failures or self.aboard < self.size:
             succeeded, failed = scatter.deliver(passengers, outputs, self._note if failures else None)
         else:
             succeeded, failed = scatter.answer([each.future for each in passengers], outputs), 0

@@ -99,7 +99,7 @@ class Order(Doorbell):
         if not flight.passengers:
             flight.oldest = row[1]
         flight.passengers.append(crowd)
-        flight.crowds += 1
+        flight.mixed = True
         flight.items += items
         flight.arrived += sum(row[1::2])
         self.gone += len(items)

@@ -200,7 +200,7 @@ async def test_all_kinds_of_callers_go_in_the_order_of_their_arrival(most):
         assert conserved(batcher)
 
 
-async def test_callers_of_a_decorated_function_are_a_crowd_too():
+async def test_callers_of_a_decorated_function_are_a_crowd_too(largest):
     @batched(max_wait=1.0)
     async def ones(items):
         return items
@@ -209,7 +209,8 @@ async def test_callers_of_a_decorated_function_are_a_crowd_too():
         for number in range(20):
             callers.create_task(ones(number))
         await passes()
-        assert crowded(ones._batchers.here()) == 20
+        batcher = ones._batchers.here()
+        assert (crowded(batcher), len(crowds_of(batcher))) == (20, math.ceil(20 / min(32, largest)))
 
 
 async def test_who_leaves_the_crowd_makes_room_at_once():
@@ -571,6 +572,19 @@ async def test_who_is_awaited_by_hand_is_in_nobodys_way():
         assert conserved(batcher)
 
 
+async def test_what_is_thrown_into_one_by_hand_is_its_own():
+    async with busy() as (batcher, function):
+        tasks = await coming(batcher, "ab")
+        alone = batcher("by hand")
+        alone.send(None)._asyncio_future_blocking = False  # as a task does
+        with pytest.raises(RuntimeError, match="mine"):
+            alone.throw(RuntimeError("mine"))
+        assert (batcher.statistics().queued, batcher.statistics().cancelled) == (2, 1)
+        batcher.release()
+        assert [await task for task in tasks] == ["a", "b"]
+        assert function.items == ["a", "b"]
+
+
 async def test_whose_coroutine_is_closed_leaves():
     async with busy() as (batcher, function):
         tasks = await coming(batcher, "ab")
@@ -795,6 +809,22 @@ async def test_under_an_objective_those_who_would_be_late_are_told():
         await batcher(0)
         tasks = await coming(batcher, range(5))
         assert kinds([await task for task in tasks]) == [0, 1, *[DeadlineExceeded] * 3]
+        assert conserved(batcher)
+
+
+@pytest.mark.virtual
+async def test_where_nobody_can_be_in_time_the_last_of_a_crowd_tries():
+    async def function(items):
+        await asyncio.sleep(2)
+        return items
+
+    async with running(function, policy=LatencyObjective(1)) as batcher:
+        await batcher("one to learn from")
+        another = asyncio.create_task(batcher("and another"))
+        await asyncio.sleep(0.5)
+        tasks = await coming(batcher, range(3))
+        assert await another == "and another"
+        assert kinds([await task for task in tasks]) == [DeadlineExceeded, DeadlineExceeded, 2]
         assert conserved(batcher)
 
 
