@@ -127,7 +127,7 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
         crowd: Any
         # What every request costs is spelled out: a call to a helper is a tenth of the whole, a named keyword a hundredth.
         if here() == self._home and not details and not self._unusual:
-            del details  # an empty dict for each who waits would be a quarter of what that takes
+            del details  # an empty dict for each who waits would add a sixth to what that takes
             if self._flights and (CURRENT.get() is not None or not self._runs()):
                 self._refuse_misplaced()
             gate = self._gate

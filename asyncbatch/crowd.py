@@ -1,8 +1,9 @@
 """The crowd: plain requests that came one after the other, and share one future instead of having an object each.
 
-That is what most requests are, and with a future for each they would cost a sixth more. A caller knows its crowd and its
-seat in it: the crowd flies as a whole, and what its future gives then is what everybody aboard picks an own result from.
-Wherever one of them matters by itself the crowd is parted: each gets a request, and a future of its own to wait on.
+That is what most requests are, and an object and a future for each would be much of what they cost. A caller knows its
+crowd and its seat in it: the crowd flies as a whole, and what its future gives then is what everybody aboard picks an own
+result from. Wherever one of them matters by itself the crowd is parted: each gets a request, and a future of its own to
+wait on.
 """
 
 from __future__ import annotations
@@ -14,13 +15,11 @@ from .request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextvars import Context
 
 __all__ = ("LARGEST", "SMALLEST", "Crowd", "Parted", "person")
 
 LARGEST = 128
 """So many share a future at most, as all of them are woken when one of them leaves."""
-
 
 SMALLEST = 16
 """Where so few came between two who are no part of it, a crowd costs more than it saves."""
@@ -37,12 +36,12 @@ class Crowd:
     """
 
     __slots__ = ("_futures", "future", "persons", "place", "row")
-    _futures: list[Any]
-    # What a passenger is asked, and all of these have in common.
+    _futures: list[
+        Any
+    ]  # of the persons: a request lets go of its own with the outcome, which may be before its caller wakes
+    # What a passenger, and the eldest of a line, are asked for.
     deadline: ClassVar[float] = math.inf
-    scoped: ClassVar[bool] = False
     patient: ClassVar[bool] = False
-    context: ClassVar[Context | None] = None
 
     def __init__(self, future: Any, place: Any) -> None:
         self.row: list[Any] = []
@@ -54,10 +53,6 @@ class Crowd:
     @property
     def size(self) -> int:
         return len(self.row) // 2
-
-    @property
-    def items(self) -> list[Any]:
-        return self.row[::2]
 
     @property
     def arrivals(self) -> list[float]:

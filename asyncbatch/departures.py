@@ -204,11 +204,10 @@ class Departures:
             request, due = self._most_urgent(aim.seconds)
             if request is None or not aim.misses(now, due, self._load(0), full=bool(self._filled(line.qsize()))):
                 return
-            one_by_one = type(request) is Crowd
-            if (1 if one_by_one else request.size) == line.qsize() and aim.probes(now):
+            size = 1 if type(request) is Crowd else request.size
+            if size == line.qsize() and aim.probes(now):
                 return
-            if one_by_one:
-                request = self._queue.single(request)
+            request = self._queue.single(request)
             error = self._too_late(now - request.arrived, aim.batch_time(self._load(0)))
             if due < request.deadline:
                 request.fail(error, "expired")

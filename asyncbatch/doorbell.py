@@ -1,7 +1,7 @@
 """The doorbell: an `asyncio.Queue` that counts what arrives, and wakes those who doze on it only when it matters.
 
 Counts are absolute (`admitted`, `gone`), so that arriving is one addition and one comparison with `alarm`, below which
-nobody has to be woken and the queue is not full.
+nobody has to be woken, and neither the queue nor the crowd that is open is full.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class IntakeQueue(Order):
         self._set_alarm()
         return None, crowd, future, len(row) - 2
 
-    def _count(self, has_room: bool, now: float) -> None:
+    def _count(self, has_room: bool, now: float = 0.0) -> None:
         if has_room:
             self.gate.admitted += 1
             if self.gate.admitted > self._wake_at:
@@ -147,9 +147,7 @@ class IntakeQueue(Order):
         self._put(request)
         if self.costed:
             self.cost += request.cost
-        self.gate.admitted += 1
-        if self.gate.admitted > self._wake_at:
-            self.ring()
+        self._count(has_room=True)
 
     def _admit(self) -> None:
         """Let those who wait for room come in, in their order, as far as there is room."""

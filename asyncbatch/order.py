@@ -55,8 +55,7 @@ class Order(Doorbell):
         return self._queue.popleft()
 
     def _put(self, request: Any) -> None:
-        if self.gate.end >= 0:
-            self._streak += self._queue[-1].size
+        if self.gate.crowd is not None:
             self._shut()
         self._eager = self._streak >= SMALLEST
         self._streak = 0
@@ -66,8 +65,8 @@ class Order(Doorbell):
 
     def _open(self, came: int) -> None:
         """Let a new crowd stand in the line, behind all who `came`; those who come from now on come to it."""
-        if self.gate.end >= 0:  # one is full
-            self._streak += self._queue[-1].size
+        if self.gate.crowd is not None:  # it is full
+            self._shut()
         most, future = self.most, self._make_future()
         crowd = Crowd(future, self)
         self.gate.crowd = crowd, crowd.row, future
@@ -78,8 +77,9 @@ class Order(Doorbell):
         self.gate.end = came + (seats if seats < LARGEST else LARGEST)
 
     def _shut(self) -> None:
-        """Let nobody else come to the crowd."""
+        """Let nobody else come to the crowd that is open."""
         gate = self.gate
+        self._streak += len(gate.crowd[1]) // 2
         gate.crowd = None
         gate.end = gate.alarm = -1
 
@@ -92,8 +92,7 @@ class Order(Doorbell):
         self._queue.popleft()
         self._crowds -= 1
         items = row[::2]  # here, and in the sum, is work for each request: left to C
-        if not self._queue and self.gate.end >= 0:
-            self._streak += len(items)
+        if not self._queue and self.gate.crowd is not None:
             self._shut()
         crowd.place = flight
         if not flight.passengers:
@@ -115,7 +114,7 @@ class Order(Doorbell):
         self.unsettled -= 1
 
     def _part(self, crowd: Crowd) -> None:
-        if self._queue[-1] is crowd and self.gate.end >= 0:
+        if self._queue[-1] is crowd and self.gate.crowd is not None:
             self._shut()
         crowd.part(self)  # they stay in it for now: to find its place in the line would take a look at all of that
 

@@ -176,7 +176,7 @@ class Resident:
                     return self._fly(flight, now, reason)
                 self._flight = None
             more = self._departures.enough()
-        if (self.leaving or self._departures.closing) and self._is_over():
+        if self._is_over():
             return None
         if house.timed:
             house.forget_deadlines()
