@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import gc
+import signal
 import sys
 import threading
 
@@ -38,6 +39,9 @@ REAL = [pytest.param(("asyncio", {"loop_factory": uvloop.new_event_loop}), id="u
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # What `&` in a script does to all that it starts, and they would hand it on to programs that tests interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "virtual: needs time to pass, so runs on virtual clocks only")
     config.addinivalue_line("markers", "real: waits for other processes, so runs on real clocks only")
 
