@@ -157,7 +157,8 @@ class Flight:
         self.succeeded, self.failed = succeeded, failed
         tally = self._tally
         tally.succeeded += succeeded
-        tally.failed += failed
+        if failed:
+            tally.failed += failed
         left, self.aboard = self.aboard - succeeded - failed, 0
         self.landed = True
         if left:  # cancelled in this very pass, and not resumed yet

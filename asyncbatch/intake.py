@@ -96,8 +96,7 @@ class IntakeQueue(Order):
             return request, None, future, 0
         came = gate.admitted + self.outside
         if came >= gate.end:
-            if not self._eager and self._streak < SMALLEST:
-                self._streak += 1
+            if not self._eager and came - self._run_from < SMALLEST:
                 request = person(item, self._make_future(), arrived, self)
                 self._queue.append(request)
                 self._count(has_room, arrived)
@@ -169,6 +168,7 @@ class IntakeQueue(Order):
         self.cost += bulk.cost_of(bulk.admitted, bulk.admitted + size) if self.costed else 0.0
         bulk.admitted += size
         self.gate.admitted += size
+        self._run_from = self.gate.admitted + self.outside
         if not bulk.waiting:
             self.lobby.popleft()
         if self.gate.admitted > self._wake_at:
@@ -190,7 +190,7 @@ class IntakeQueue(Order):
             self._board_line(flight, limit)
         else:
             self._board_singles(flight, limit)
-        if flight.passengers and not flight.oldest:
+        if not flight.oldest and flight.passengers:
             flight.oldest = flight.passengers[0].arrived if self.in_order else min(map(_ARRIVED, flight.passengers))
         if self.lobby.line or self.outside:
             self._admit()

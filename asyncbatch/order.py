@@ -44,7 +44,7 @@ class Order(Doorbell):
         self.most = 1  # of how many items batches are at most
         self.unsettled = 0  # crowds of which it is not known yet who leaves, in this very pass
         self._crowds = 0  # how many stand in the line
-        self._streak = 0  # how many plain requests came one after the other, but for those of the open crowd
+        self._run_from = 0  # how many had come when those plain requests began that come one after the other
         self._eager = True  # whether so many did before that the next one opens a crowd
         super().__init__(bound, costed=costed)
 
@@ -57,51 +57,50 @@ class Order(Doorbell):
     def _put(self, request: Any) -> None:
         if self.gate.crowd is not None:
             self._shut()
-        self._eager = self._streak >= SMALLEST
-        self._streak = 0
+        came = self.gate.admitted + self.outside
+        self._eager = came - self._run_from >= SMALLEST
+        self._run_from = came + request.size
         self._queue.append(request)
 
     # The crowd.
 
     def _open(self, came: int) -> None:
         """Let a new crowd stand in the line, behind all who `came`; those who come from now on come to it."""
-        if self.gate.crowd is not None:  # it is full
-            self._shut()
-        most, future = self.most, self._make_future()
+        gate, most, future = self.gate, self.most, self._make_future()
         crowd = Crowd(future, self)
-        self.gate.crowd = crowd, crowd.row, future
+        gate.crowd = crowd, crowd.row, future
         self._queue.append(crowd)
         self._crowds += 1
         # It ends where a batch will, if all are full, so that it need not be parted between two.
         seats = most - (came - self.gone) % most
-        self.gate.end = came + (seats if seats < LARGEST else LARGEST)
+        gate.end = came + (seats if seats < LARGEST else LARGEST)
 
     def _shut(self) -> None:
         """Let nobody else come to the crowd that is open."""
         gate = self.gate
-        self._streak += len(gate.crowd[1]) // 2
         gate.crowd = None
         gate.end = gate.alarm = -1
 
     def _board_crowd(self, crowd: Crowd, flight: Flight, room: int) -> None:
         """Let the crowd that goes next board as a whole, if it can; or else let requests stand in its place."""
-        row = crowd.row
-        if crowd.persons is not None or len(row) > 2 * room:
+        row, line = crowd.row, self._queue
+        if not 0 < len(row) <= 2 * room:  # none are left in it once it was parted
             self.single(crowd)
             return
-        self._queue.popleft()
+        line.popleft()
         self._crowds -= 1
-        items = row[::2]  # here, and in the sum, is work for each request: left to C
-        if not self._queue and self.gate.crowd is not None:
+        if not line and self.gate.crowd is not None:
             self._shut()
         crowd.place = flight
-        if not flight.passengers:
-            flight.oldest = row[1]
-        flight.passengers.append(crowd)
-        flight.mixed = True
-        flight.items += items
-        flight.arrived += sum(row[1::2])
+        items, arrived = row[::2], sum(row[1::2])  # work for each request: left to C
         self.gone += len(items)
+        flight.mixed = True
+        flight.arrived += arrived
+        if flight.passengers:
+            flight.passengers.append(crowd)
+            flight.items += items
+        else:
+            flight.passengers, flight.items, flight.oldest = [crowd], items, row[1]
 
     def part(self, crowd: Crowd) -> None:
         """Let requests stand where a crowd stands, as one of them is about to leave: which one shows in the next pass."""

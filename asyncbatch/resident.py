@@ -93,6 +93,8 @@ class Resident:
             self._arrive(flight)
             if queue.gate.admitted != queue.gone:
                 return self._pass()
+            if self.slot.available:
+                return self._rest()
         doze = self._doze
         self._doze = None
         if self._preparing:
@@ -161,27 +163,35 @@ class Resident:
             self._patient = True  # once: where somebody leaves in each pass, there would be no end of it
             return self._pass()
         queue.gate.now = 0.0
+        if self.leaving:
+            return None
+        if queue.gate.admitted == queue.gone:
+            self._departures.flushing = False
+            return self._rest()
         time = self._time  # what is called as if it were a method, and is none, is slow to look up
         # A loop may fire a little early (uvloop rounds to milliseconds): what was waited for is due all the same.
         now = max(time(), self._due) if slept else time()
-        wait, more = math.inf, 1
+        wait, reason = self._departures.decide(now)
+        if reason:
+            self._flight = flight = Flight(house, self._stoppable)
+            house.board(flight, now)
+            if flight.items:
+                return self._fly(flight, now, reason)
+            self._flight = None
         if queue.gate.admitted == queue.gone:
-            self._departures.flushing = False
-        elif not self.leaving:
-            wait, reason = self._departures.decide(now)
-            if reason:
-                self._flight = flight = Flight(house, self._stoppable)
-                house.board(flight, now)
-                if flight.items:
-                    return self._fly(flight, now, reason)
-                self._flight = None
-            more = self._departures.enough()
-        if self._is_over():
+            return self._rest()
+        self._due = now + wait
+        self._doze = doze = queue.doze(self._departures.enough(), wait)
+        return doze
+
+    def _rest(self) -> Awaitable[Any] | None:
+        """Wait for whoever comes next, as nobody waits now, unless all is over."""
+        house = self._house
+        if self.leaving or house.departures.closing:
             return None
         if house.timed:
             house.forget_deadlines()
-        self._due = now + wait
-        self._doze = doze = queue.doze(more, wait)
+        self._doze = doze = self._queue.doze(1, math.inf)
         return doze
 
     def _fly(self, flight: Flight, now: float, reason: str) -> Awaitable[Any]:
