@@ -31,11 +31,12 @@ def eager_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+# One is in debug mode, where each future and handle keeps its stack: in all of them that would be most of the tests' time.
 VIRTUAL = [pytest.param(("asyncio", {"loop_factory": VirtualClockLoop, "debug": True}), id="virtual")]
 if sys.version_info >= (3, 12):
-    VIRTUAL.append(pytest.param(("asyncio", {"loop_factory": eager_loop}), id="eager"))
+    VIRTUAL.append(pytest.param(("asyncio", {"loop_factory": eager_loop, "debug": False}), id="eager"))
 PLAIN = [pytest.param(("asyncio", {"debug": True}), id="asyncio")]
-REAL = [pytest.param(("asyncio", {"loop_factory": uvloop.new_event_loop}), id="uvloop")]
+REAL = [pytest.param(("asyncio", {"loop_factory": uvloop.new_event_loop, "debug": False}), id="uvloop")]
 
 
 def pytest_configure(config: pytest.Config) -> None:
