@@ -166,7 +166,6 @@ class Resident:
         if self.leaving:
             return None
         if queue.gate.admitted == queue.gone:
-            self._departures.flushing = False
             return self._rest()
         time = self._time  # what is called as if it were a method, and is none, is slow to look up
         # A loop may fire a little early (uvloop rounds to milliseconds): what was waited for is due all the same.
@@ -186,9 +185,10 @@ class Resident:
 
     def _rest(self) -> Awaitable[Any] | None:
         """Wait for whoever comes next, as nobody waits now, unless all is over."""
-        house = self._house
-        if self.leaving or house.departures.closing:
+        house, departures = self._house, self._departures
+        if self.leaving or departures.closing:
             return None
+        departures.flushing = False
         if house.timed:
             house.forget_deadlines()
         self._doze = doze = self._queue.doze(1, math.inf)

@@ -315,6 +315,20 @@ async def test_where_few_come_one_after_the_other_they_have_requests(made, monke
         assert conserved(batcher)
 
 
+async def test_what_a_map_brings_is_no_run_of_callers(made, monkeypatch):
+    at_least(monkeypatch, 4)
+    async with busy(max_batch_size=100) as (batcher, function):
+        tasks = await coming(batcher, [0])
+        tasks.append(asyncio.create_task(batcher.map(range(1, 11))))
+        await passes()
+        assert len(made) == 1
+        tasks += await coming(batcher, [11])
+        assert len(made) == 2
+        batcher.release()
+        await asyncio.gather(*tasks)
+        assert function.items == [*range(12)]
+
+
 async def test_a_run_of_callers_goes_on_while_batches_leave(made, monkeypatch):
     at_least(monkeypatch, 4)
     async with running(RecordingFunction()) as batcher:

@@ -289,6 +289,19 @@ async def test_a_flush_of_those_who_leave_does_not_flush_those_who_come():
         late.cancel()
 
 
+async def test_whoever_comes_when_nobody_is_left_to_flush_is_not_flushed():
+    function = RecordingFunction()
+    async with running(function, max_batch_size=4, max_wait=INF) as batcher:
+        leaves = batcher.submit("leaves")
+        batcher.flush()
+        leaves.cancel()
+        await passes()
+        late = batcher.submit("late")  # no time has passed
+        await asyncio.sleep(100)
+        assert function.batches == []
+        late.cancel()
+
+
 # Limits that change
 
 
