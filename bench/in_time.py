@@ -46,7 +46,8 @@ from asyncbatch.simulate import bursts, poisson
 
 Json: TypeAlias = dict[str, Any]
 
-LEFT_OUT = {"floor", "queue_floor", "asyncbatch_bounded", "asyncbatch_compiled", "asyncbatch_submit", "batched_threads"}
+SAME = {f"asyncbatch_{way}" for way in ("bounded", "compiled", "decorated", "submit")}  # batches as those of asyncbatch
+LEFT_OUT = {"floor", "queue_floor", "batched_threads", *SAME}
 LIMIT = 300.0  # seconds for one peer and one part
 WAIT = 0.01  # seconds
 LEARNT = 500  # callers
