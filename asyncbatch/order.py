@@ -92,7 +92,8 @@ class Order(Doorbell):
         if not line and self.gate.crowd is not None:
             self._shut()
         crowd.place = flight
-        items, arrived = row[::2], sum(row[1::2])  # work for each request: left to C
+        items = row[::2]  # here, and in the sum, is work for each request: left to C
+        arrived = row[1] if len(items) == 1 else sum(row[1::2])
         self.gone += len(items)
         flight.mixed = True
         flight.arrived += arrived
