@@ -36,9 +36,8 @@ class Crowd:
     """
 
     __slots__ = ("_futures", "future", "persons", "place", "row")
-    _futures: list[
-        Any
-    ]  # of the persons: a request lets go of its own with the outcome, which may be before its caller wakes
+    # Of the persons: a request lets go of its own with the outcome, which may be before its caller wakes.
+    _futures: list[Any]
     # What a passenger, and the eldest of a line, are asked for.
     deadline: ClassVar[float] = math.inf
     patient: ClassVar[bool] = False

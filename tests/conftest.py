@@ -31,7 +31,8 @@ def eager_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-# One is in debug mode, where each future and handle keeps its stack: in all of them that would be most of the tests' time.
+# Of the loops that a test runs on one, asyncio's own, is in debug mode. There each future and handle keeps its stack, which in
+# all of them would be most of the tests' time.
 VIRTUAL = [pytest.param(("asyncio", {"loop_factory": VirtualClockLoop, "debug": True}), id="virtual")]
 if sys.version_info >= (3, 12):
     VIRTUAL.append(pytest.param(("asyncio", {"loop_factory": eager_loop, "debug": False}), id="eager"))
