@@ -12,7 +12,7 @@ General layout, in the order of imports; a room knows only those above it.
     gate, doorbell, lobby, order        where requests wait
     discipline, intake, ranked, queues  and which goes next
     policies, batchtime, objectives     when a batch is to leave
-    turns, returning, departures        and when it does
+    turns, returning, lull, departures  and when it does
     parts, lobbies, keyed, keys         the same where each key has a queue of its own
     lengths                             and where those that are alike go together
     executors                           where a batch runs

@@ -110,6 +110,13 @@ class Departures:
             return 1
         return max(1, int(min(self.size - waiting, self.budget - waiting, self._line.bound - waiting, self._more)))
 
+    def spare(self, now: float) -> float:
+        """Return for how many seconds a batch that may leave `now` could wait, and all of it still be in time."""
+        aim, due = self._aim, self._nearest()
+        if aim is None:
+            return due - self._tally.run_time - TIMER_SLACK - now
+        return aim.latest_start(min(due, self._line.oldest() + aim.seconds), self._load(0)) - now
+
     def flush(self, now: float) -> None:
         """Let all that waits `now` leave without further waiting, those who wait for room included."""
         self.flushing = not self._queue.empty() or len(self._queue.lobby) > 0

@@ -220,6 +220,12 @@ class KeyedDepartures(Departures):
             return 0.0, "full"
         return due - now, ""
 
+    def spare(self, now: float) -> float:
+        self._line = cast("Group", self._turns.chosen)
+        spare = super().spare(now)
+        self._line = self._queue
+        return spare
+
     def _judge(self, group: Any, now: float) -> str:
         """Return why a batch of `group` may leave, or let it wait."""
         self._line = group

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .executors.slot import prepared
 from .flight import CURRENT, Flight
+from .lull import Lull
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -48,6 +49,7 @@ class Resident:
         self._house = house
         self._queue = house.queue
         self._departures = house.departures
+        self._lull = Lull(house.queue, house.stopwatch, getattr(slot, "where", "apart"))
         self._time = house.loop.time
         self._stopwatch = house.stopwatch
         self._began = 0.0
@@ -92,8 +94,9 @@ class Resident:
             flight.deliver(outcome)
             self._arrive(flight)
             if queue.gate.admitted != queue.gone:
-                return self._pass()
-            if self.slot.available:
+                if self._lull.opens():
+                    return self._pass()
+            elif self.slot.available:
                 return self._rest()
         doze = self._doze
         self._doze = None
@@ -158,7 +161,9 @@ class Resident:
 
     def _board(self, slept: bool) -> Awaitable[Any] | None:
         """Let a batch fly if one may leave now; else wait, unless all is over; `slept` says that it was until due."""
-        house, queue = self._house, self._queue
+        house, queue, lull = self._house, self._queue, self._lull
+        if lull.trying:
+            lull.learn()
         if queue.unsettled and not self._patient:
             self._patient = True  # once: where somebody leaves in each pass, there would be no end of it
             return self._pass()
@@ -171,6 +176,8 @@ class Resident:
         # A loop may fire a little early (uvloop rounds to milliseconds): what was waited for is due all the same.
         now = max(time(), self._due) if slept else time()
         wait, reason = self._departures.decide(now)
+        if reason == "idle" and lull.took and lull.stirs(self._departures.spare(now)):
+            return self._pass()
         if reason:
             self._flight = flight = Flight(house, self._stoppable)
             house.board(flight, now)
@@ -222,6 +229,8 @@ class Resident:
         stopwatch = self._stopwatch
         seconds = stopwatch() - self._began
         house.tally.ended(seconds, flight.size)
+        if flight.size > 1 or self._lull.took:
+            self._lull.landed(seconds, flight.size)
         if seconds >= self._departures.heeds:
             self._departures.landed(flight, seconds, self._time())
         if house.observers and context is not None:

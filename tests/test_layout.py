@@ -22,7 +22,7 @@ ROOMS = """
     metrics metrics.statistics metrics.events
     crowd scatter flight padding
     gate doorbell lobby order discipline intake ranked queues
-    policies batchtime objectives turns returning departures
+    policies batchtime objectives turns returning lull departures
     parts lobbies keyed keys lengths
     executors.slot executors.inline executors.answers executors.aside executors.futures
     executors.references executors.packing executors.framing executors.arena executors.cargo
@@ -63,6 +63,7 @@ STRANGERS = {
     "departures": {"asyncio", "anyio", "time"},
     "batchtime": {"asyncio", "anyio", "time"},
     "objectives": {"asyncio", "anyio", "time"},
+    "lull": {"asyncio", "anyio", "time"},
     "returning": {"asyncio", "anyio", "time"},
     "queues": {"time"},
     "ranked": {"time"},

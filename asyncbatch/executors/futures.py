@@ -89,7 +89,7 @@ class FuturesSlot:
     def __init__(self, pool: concurrent.futures.Executor, function: Callable[..., Any]) -> None:
         self._pool = pool
         self._function: Any = function
-        self._in_process = not isinstance(pool, concurrent.futures.ThreadPoolExecutor)
+        self.where = "thread" if isinstance(pool, concurrent.futures.ThreadPoolExecutor) else "apart"
         self._running: concurrent.futures.Future[Any] | None = None
 
     @property
@@ -102,7 +102,7 @@ class FuturesSlot:
             await asyncio.wait([asyncio.wrap_future(self._running)])
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
-        how = (padding.gathering, answer_plainly) if self._in_process else (context.run, answer)
+        how = (padding.gathering, answer_plainly) if self.where == "apart" else (context.run, answer)
         call = *how, self._function, items
         try:
             ok, outcome, *gathered = await asyncio.get_running_loop().run_in_executor(self, *call)  # type: ignore[arg-type]

@@ -43,6 +43,7 @@ class InlineSlot:
     """One batch at a time on the event loop."""
 
     cancellable = True
+    where = "loop"
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function: Any = function

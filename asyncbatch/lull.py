@@ -1,0 +1,95 @@
+"""Lull: whether the loop has more to do first, before a batch that is not full begins.
+
+Callers who come over a network are back within a few passes of the loop, which is busy with them. A batch that began at the
+first of them would hold up the others, if it runs on the loop, or in a thread, which shares the interpreter with it: they
+would split into halves or thirds, in batches of such a size. So there the loop goes first as long as it stirs: as its
+passes bring somebody, or take a while. That takes no time but for work, for half of that of a batch, or 2.5 ms, at most.
+
+A process or a cluster works beside the loop, and would stand idle: its batch begins at once, but for a pass in which the
+callers in this very program come back, as long as such passes bring somebody.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from .returning import SHORTEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .intake import IntakeQueue
+
+__all__ = ("Lull",)
+
+_WORTH = 0.0001  # seconds; a pass takes microseconds, and is not worth it before shorter batches
+_NOTICEABLE = 0.05  # of a batch's time: a pass that takes longer was one with work in it
+_LONGEST = 0.5  # of a batch's time, and no more than `SHORTEST`: how long the loop goes first
+_BARREN = 8  # so many passes that brought nobody, and no more are given,
+_EVERY = 32  # but one after so many batches, to see
+
+
+class Lull:
+    """What one slot's resident knows of the loop between two batches. `where` the work of the slot runs is as in `Slot`.
+
+    `took` is for how long the last batch ran, if that makes passes worth giving, else 0.0; `trying` says whether there is
+    something to learn from the pass that was given last.
+    """
+
+    def __init__(self, queue: IntakeQueue, stopwatch: Callable[[], float], where: str) -> None:
+        self.took = 0.0
+        self.trying = False
+        self._on_loop = where == "loop"
+        self._worth = math.inf if where == "apart" else _WORTH
+        self._queue = queue
+        self._stopwatch: Any = stopwatch
+        self._landed = 0.0
+        self._since = math.inf  # when the loop began to go first, if it did
+        self._looked = 0.0  # when, and
+        self._admitted = 0  # how many had come by then
+        self._barren = 0
+
+    def landed(self, seconds: float, size: int) -> None:
+        """Note that a batch of `size` items ran for so many `seconds`, until now. After one alone, nobody is waited for."""
+        self.took = seconds if size > 1 and seconds >= self._worth else 0.0
+        self._landed, self._since = self._stopwatch(), math.inf
+
+    def opens(self) -> bool:
+        """Tell whether the loop goes first, now that a batch has landed while others wait."""
+        queue = self._queue
+        full = queue.qsize() >= queue.most
+        if self.took and not full:
+            self._since = self._look()
+            return True
+        if full or self._on_loop:
+            return self._on_loop  # so that those just answered are told before the next batch holds up the loop
+        if self._barren < _BARREN or not self._barren % _EVERY:
+            self.trying = True
+            self._admitted = queue.gate.admitted
+        self._barren += 1
+        return self.trying
+
+    def learn(self) -> None:
+        """Learn whether the pass that was given brought somebody."""
+        self.trying = False
+        if self._queue.gate.admitted != self._admitted:
+            self._barren = 0
+
+    def stirs(self, spare: float) -> bool:
+        """Tell whether the loop goes first, once more; those who wait could wait for `spare` seconds without being late."""
+        longest = min(self.took * _LONGEST, SHORTEST)
+        if spare < longest:
+            return False
+        looked, admitted = self._looked, self._admitted
+        now = self._look()
+        if self._since < math.inf:
+            busy = self._admitted != admitted or now - looked > self.took * _NOTICEABLE
+            return busy and now - self._since < longest
+        self._since = now
+        return self._queue.qsize() > 1 or now - self._landed < self.took
+
+    def _look(self) -> float:
+        now: float = self._stopwatch()
+        self._looked, self._admitted = now, self._queue.gate.admitted
+        return now

@@ -1,0 +1,240 @@
+"""Whether the loop goes first: who is on the way back shares the batch, and nobody waits for what does not stir."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from callers import passes, running
+import pytest
+
+from asyncbatch import InlineExecutor, LatencyObjective
+from asyncbatch.testing import RecordingFunction
+
+pytestmark = pytest.mark.virtual
+
+
+@dataclass(frozen=True)
+class Place:
+    """An executor that says where its one slot works; in truth that is on the loop."""
+
+    where: str
+    capacity: int = 1
+
+    def open(self, function: Any, name: str, count: int) -> list[Any]:
+        return [Somewhere(self.where, function) for _ in range(count)]
+
+
+class Somewhere:
+    cancellable = False
+    available = True
+
+    def __init__(self, where: str, function: Any) -> None:
+        self.where = where
+        self._function = function
+
+    async def prepare(self) -> None:
+        pass
+
+    async def run(self, items: list[Any], context: Any) -> Any:
+        return await self._function(items)
+
+    def close(self) -> None:
+        pass
+
+
+SHARING = [InlineExecutor(), Place("thread")]
+ALL = [*SHARING, Place("apart")]
+
+
+class Journal(RecordingFunction):
+    """A function that notes when its batches begin, as callers note when they are answered."""
+
+    def __init__(self, seconds: float = 0.010) -> None:
+        super().__init__(seconds=seconds)
+        self.notes: list[str] = []
+
+    async def __call__(self, items: list[Any]) -> Any:
+        self.notes.append("began")
+        return await super().__call__(items)
+
+    async def call(self, batcher: Any, item: Any) -> None:
+        await batcher(item)
+        self.notes.append("answered")
+
+
+async def call_again(batcher: Any, later: int) -> None:
+    """Call three times, each so many passes after the last answer, as one who comes over a network."""
+    await batcher(later)
+    for _ in range(2):
+        await passes(later)
+        await batcher(later)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def hold_up(seconds: float) -> None:
+    """Keep the loop busy for so long in each of its passes."""
+    while True:
+        asyncio.get_running_loop()._now += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("executor", SHARING, ids=str)
+async def test_callers_back_in_one_pass_after_the_other_share_a_batch(executor):
+    function = RecordingFunction(seconds=0.0005)
+    async with running(function, max_batch_size=16, executor=executor) as batcher:
+        await asyncio.gather(*[call_again(batcher, later) for later in range(8)])
+    assert function.batches == [[*range(8)]] * 3
+
+
+async def test_those_who_come_one_pass_after_the_other_share_a_batch_after_a_silence_too():
+    function = RecordingFunction(seconds=0.0005)
+    async with running(function, max_batch_size=16) as batcher:
+        await asyncio.gather(*map(batcher, "ab"))
+        await asyncio.sleep(1)
+        calls = [asyncio.create_task(batcher("c"))]
+        for item in "def":
+            calls.append(asyncio.create_task(batcher(item)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*calls)
+    assert function.batches == [["a", "b"], ["c", "d", "e", "f"]]
+
+
+async def test_a_slot_that_works_apart_begins_with_the_first_of_them():
+    function = RecordingFunction(seconds=0.0005)
+    async with running(function, max_batch_size=16, executor=Place("apart")) as batcher:
+        await asyncio.gather(*[call_again(batcher, later) for later in range(8)])
+    assert len(function.batches[1]) < 8
+
+
+@pytest.mark.parametrize("executor", ALL, ids=str)
+async def test_a_lone_caller_is_not_held_up(executor):
+    function = Journal()
+    counts = []
+    async with running(function, max_batch_size=16, executor=executor) as batcher:
+        for _ in range(5):
+            function.notes.clear()
+            call = asyncio.create_task(batcher(1))
+            for count in range(100):
+                if function.notes:
+                    break
+                await asyncio.sleep(0)
+            counts.append(count)
+            await call
+    assert counts == [counts[0]] * 5
+
+
+@pytest.mark.parametrize("executor", ALL, ids=str)
+async def test_where_a_full_batch_waits_only_the_loop_itself_lets_those_answered_go_first(executor):
+    function = Journal()
+    async with running(function, max_batch_size=4, executor=executor) as batcher:
+        await asyncio.gather(*[function.call(batcher, item) for item in range(8)])
+    four = ["answered"] * 4
+    first = [*four, "began"] if isinstance(executor, InlineExecutor) else ["began", *four]
+    assert function.notes == ["began", *first, *four]
+
+
+# How long
+
+
+@pytest.mark.parametrize(("seconds", "begins"), [(0.0006, 0.0125), (0.0004, 0.010)], ids=["work", "hardly any"])
+@pytest.mark.parametrize("executor", SHARING, ids=str)
+async def test_a_busy_loop_goes_first_for_a_while_at_the_most(executor, seconds, begins):
+    function = Journal()
+    async with running(function, max_batch_size=16, executor=executor) as batcher:
+        first = [batcher.submit(item) for item in "ab"]
+        await passes()
+        second = batcher.submit("c")
+        await asyncio.sleep(0.0099)
+        busy = asyncio.create_task(hold_up(seconds))
+        await asyncio.gather(*first, second)
+        busy.cancel()
+    assert begins <= function.times[1] < begins + 4 * seconds
+
+
+@pytest.mark.parametrize("seconds", [0.00009, 0.0])
+async def test_a_pass_is_not_given_before_batches_that_take_no_longer_than_that(seconds):
+    function = RecordingFunction(seconds=seconds)
+    async with running(function, max_batch_size=16) as batcher:
+        await asyncio.gather(*[call_again(batcher, later) for later in range(8)])
+    assert len(function.batches[1]) < 8
+
+
+async def test_nor_before_one_that_follows_such_a_batch():
+    function = RecordingFunction(script=[0.001, 0.00009])
+    async with running(function, max_batch_size=16) as batcher:
+        await asyncio.gather(*[call_again(batcher, later) for later in range(8)])
+    assert [len(batch) == 8 for batch in function.batches[:3]] == [True, True, False]
+
+
+@pytest.mark.parametrize("details", [{"timeout": 0.0155}, {}], ids=["timeout", "objective"])
+async def test_nobody_is_late_for_it(details):
+    function = Journal()
+    policy = None if details else LatencyObjective(0.0155)
+    async with running(function, max_batch_size=16, policy=policy) as batcher:
+        for _ in range(3):
+            await asyncio.gather(*map(batcher, "ab"))
+        first = [batcher.submit(item) for item in "ab"]
+        await asyncio.sleep(0.0099)
+        second = batcher.submit("c", **details)
+        busy = asyncio.create_task(hold_up(0.0006))
+        await asyncio.gather(*first)
+        landed = now()
+        assert await second == "c"
+        busy.cancel()
+    assert function.times[-1] < landed + 0.0012
+
+
+# Beside the loop
+
+
+async def test_callers_who_come_back_as_they_are_answered_share_a_batch():
+    function = Journal()
+    async with running(function, max_batch_size=16, executor=Place("apart")) as batcher:
+
+        async def calls(item: str, times: int) -> None:
+            for _ in range(times):
+                await batcher(item)
+
+        first = asyncio.create_task(calls("a", 5))
+        await passes()
+        await asyncio.gather(first, calls("b", 4))
+    assert [*map(len, function.batches)] == [1, 2, 2, 2, 2]
+
+
+async def test_as_long_as_they_come_back_a_slot_beside_the_loop_gives_them_a_pass():
+    function = RecordingFunction(seconds=0.001)
+    async with running(function, max_batch_size=16, executor=Place("apart")) as batcher:
+
+        async def guest(arrives: float) -> None:
+            await asyncio.sleep(arrives)
+            await batcher("guest")
+
+        async def regular() -> None:
+            for _ in range(13):
+                await batcher("regular")
+
+        await asyncio.gather(regular(), *[guest(0.0005 + 0.001 * after) for after in range(12)])
+    assert function.batches == [["regular"]] + [["guest", "regular"]] * 12
+
+
+async def test_a_slot_beside_the_loop_stops_giving_passes_that_bring_nobody_but_tries_again():
+    function = Journal(0.001)  # too short for anybody to be lingered for
+    at_once = []
+    async with running(function, max_batch_size=16, executor=Place("apart")) as batcher:
+        ahead = asyncio.create_task(function.call(batcher, 0))
+        await passes()
+        for _ in range(34):
+            behind = asyncio.create_task(function.call(batcher, 0))
+            await passes()
+            function.notes.clear()
+            await ahead
+            await passes()
+            at_once.append(function.notes[0] == "began")
+            ahead = behind
+        await ahead
+    assert at_once == [False] * 8 + [True] * 24 + [False, True]
