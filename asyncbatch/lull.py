@@ -6,7 +6,8 @@ would split into halves or thirds, in batches of such a size. So there the loop 
 passes bring somebody, or take a while. That takes no time but for work, for half of that of a batch, or 2.5 ms, at most.
 
 A process or a cluster works beside the loop, and would stand idle: its batch begins at once, but for a pass in which the
-callers in this very program come back, as long as such passes bring somebody.
+callers in this very program come back. Where the loop went first for long, several times, and nobody came, it is busy with
+something else, and this is only tried now and then.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ __all__ = ("Lull",)
 _WORTH = 0.0001  # seconds; a pass takes microseconds, and is not worth it before shorter batches
 _NOTICEABLE = 0.05  # of a batch's time: a pass that takes longer was one with work in it
 _LONGEST = 0.5  # of a batch's time, and no more than `SHORTEST`: how long the loop goes first
-_BARREN = 8  # so many passes that brought nobody, and no more are given,
-_EVERY = 32  # but one after so many batches, to see
+_BARREN = 8  # so many times in a row it brought nobody, and the loop does not go first any more,
+_EVERY = 32  # but once in so many batches, to see
 
 
 class Lull:
@@ -45,10 +46,10 @@ class Lull:
         self._queue = queue
         self._stopwatch: Any = stopwatch
         self._landed = 0.0
-        self._since = math.inf  # when the loop began to go first, if it did
+        self._since = math.inf  # when the loop began to go first: not yet; -inf if it does not this time
         self._looked = 0.0  # when, and
         self._admitted = 0  # how many had come by then
-        self._barren = 0
+        self._barren = 0  # how many times in a row that was given, or would have been, and brought nobody
 
     def landed(self, seconds: float, size: int) -> None:
         """Note that a batch of `size` items ran for so many `seconds`, until now. After one alone, nobody is waited for."""
@@ -57,17 +58,22 @@ class Lull:
 
     def opens(self) -> bool:
         """Tell whether the loop goes first, now that a batch has landed while others wait."""
-        queue = self._queue
-        full = queue.qsize() >= queue.most
-        if self.took and not full:
-            self._since = self._look()
-            return True
-        if full or self._on_loop:
+        if self._queue.qsize() >= self._queue.most:
             return self._on_loop  # so that those just answered are told before the next batch holds up the loop
-        if self._barren < _BARREN or not self._barren % _EVERY:
-            self.trying = True
-            self._admitted = queue.gate.admitted
-        self._barren += 1
+        return self._begin() or self._on_loop
+
+    def stirs(self, spare: float) -> bool:
+        """Tell whether the loop goes first, once more; those who wait could wait for `spare` seconds without being late."""
+        longest = min(self.took * _LONGEST, SHORTEST)
+        if spare < longest:
+            return False
+        if self._since == math.inf:
+            return (self._queue.qsize() > 1 or self._stopwatch() - self._landed < self.took) and self._begin()
+        looked, admitted = self._looked, self._admitted
+        self._look()
+        late = self._looked - self._since >= longest
+        self._barren += late
+        self.trying = not late and (self._admitted != admitted or self._looked - looked > self.took * _NOTICEABLE)
         return self.trying
 
     def learn(self) -> None:
@@ -76,20 +82,13 @@ class Lull:
         if self._queue.gate.admitted != self._admitted:
             self._barren = 0
 
-    def stirs(self, spare: float) -> bool:
-        """Tell whether the loop goes first, once more; those who wait could wait for `spare` seconds without being late."""
-        longest = min(self.took * _LONGEST, SHORTEST)
-        if spare < longest:
-            return False
-        looked, admitted = self._looked, self._admitted
-        now = self._look()
-        if self._since < math.inf:
-            busy = self._admitted != admitted or now - looked > self.took * _NOTICEABLE
-            return busy and now - self._since < longest
-        self._since = now
-        return self._queue.qsize() > 1 or now - self._landed < self.took
+    def _begin(self) -> bool:
+        """Let the loop go first, unless that brought nobody of late."""
+        self._look()
+        self.trying = self._barren < _BARREN or not self._barren % _EVERY
+        self._since = self._looked if self.trying else -math.inf
+        self._barren += not (self.trying and self.took)  # else it is known in the end whether it was for nothing
+        return self.trying
 
-    def _look(self) -> float:
-        now: float = self._stopwatch()
-        self._looked, self._admitted = now, self._queue.gate.admitted
-        return now
+    def _look(self) -> None:
+        self._looked, self._admitted = self._stopwatch(), self._queue.gate.admitted

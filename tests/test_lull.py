@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from callers import passes, running
+from callers import passes, running, until
 import pytest
 
 from asyncbatch import InlineExecutor, LatencyObjective
@@ -65,9 +65,9 @@ class Journal(RecordingFunction):
 
 
 async def call_again(batcher: Any, later: int) -> None:
-    """Call three times, each so many passes after the last answer, as one who comes over a network."""
+    """Call again and again, each time so many passes after the answer, as one who comes over a network."""
     await batcher(later)
-    for _ in range(2):
+    for _ in range(11):
         await passes(later)
         await batcher(later)
 
@@ -88,7 +88,17 @@ async def test_callers_back_in_one_pass_after_the_other_share_a_batch(executor):
     function = RecordingFunction(seconds=0.0005)
     async with running(function, max_batch_size=16, executor=executor) as batcher:
         await asyncio.gather(*[call_again(batcher, later) for later in range(8)])
-    assert function.batches == [[*range(8)]] * 3
+    assert function.batches == [[*range(8)]] * 12
+
+
+@pytest.mark.parametrize("executor", SHARING, ids=str)
+async def test_a_pass_that_costs_nothing_is_given_however_often_it_brought_nobody(executor):
+    function = RecordingFunction(seconds=0.0005)
+    async with running(function, max_batch_size=16, executor=executor) as batcher:
+        for _ in range(20):
+            await asyncio.gather(*map(batcher, range(8)))
+        await asyncio.gather(*[call_again(batcher, later) for later in range(8)])
+    assert function.batches == [[*range(8)]] * 32
 
 
 async def test_those_who_come_one_pass_after_the_other_share_a_batch_after_a_silence_too():
@@ -116,7 +126,10 @@ async def test_a_lone_caller_is_not_held_up(executor):
     function = Journal()
     counts = []
     async with running(function, max_batch_size=16, executor=executor) as batcher:
+        await asyncio.gather(*map(batcher, "abc"))
+        await batcher("d")  # after whom nobody knows of others
         for _ in range(5):
+            await asyncio.sleep(0)
             function.notes.clear()
             call = asyncio.create_task(batcher(1))
             for count in range(100):
@@ -125,7 +138,7 @@ async def test_a_lone_caller_is_not_held_up(executor):
                 await asyncio.sleep(0)
             counts.append(count)
             await call
-    assert counts == [counts[0]] * 5
+    assert max(counts) <= 2
 
 
 @pytest.mark.parametrize("executor", ALL, ids=str)
@@ -154,6 +167,37 @@ async def test_a_busy_loop_goes_first_for_a_while_at_the_most(executor, seconds,
         await asyncio.gather(*first, second)
         busy.cancel()
     assert begins <= function.times[1] < begins + 4 * seconds
+
+
+@pytest.mark.parametrize("executor", SHARING, ids=str)
+async def test_a_loop_that_is_busy_with_something_else_is_not_waited_for_in_the_long_run(executor):
+    function = Journal(0.001)
+    waits = []
+    async with running(function, max_batch_size=16, executor=executor) as batcher:
+        busy = asyncio.create_task(hold_up(0.0001))
+        for _ in range(40):
+            called = now()
+            await asyncio.gather(*map(batcher, "abc"))
+            waits.append(function.times[-1] - called > 0.0004)
+        busy.cancel()
+    assert waits == [False] + [True] * 8 + [False] * 24 + [True] + [False] * 6
+
+
+async def test_where_that_is_given_up_those_answered_are_told_before_the_next_batch_holds_up_the_loop_and_no_more():
+    function = Journal(0.001)
+    async with running(function, max_batch_size=16) as batcher:
+        busy = asyncio.create_task(hold_up(0.0001))
+        for _ in range(8):
+            function.notes.clear()
+            first = [asyncio.create_task(function.call(batcher, item)) for item in "ab"]
+            await until(lambda: function.notes)
+            second = [asyncio.create_task(function.call(batcher, item)) for item in "cd"]
+            await asyncio.gather(*first)
+            landed = now()
+            await asyncio.gather(*second)
+        busy.cancel()
+    assert function.notes == ["began", "answered", "answered", "began", "answered", "answered"]
+    assert function.times[-1] <= landed + 0.0002
 
 
 @pytest.mark.parametrize("seconds", [0.00009, 0.0])
