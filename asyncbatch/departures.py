@@ -112,10 +112,14 @@ class Departures:
 
     def spare(self, now: float) -> float:
         """Return for how many seconds a batch that may leave `now` could wait, and all of it still be in time."""
+        return self._latest(0) - now
+
+    def _latest(self, more: int) -> float:
+        """Return until when a batch of those who wait, and of `more` like them, can wait and still be in time."""
         aim, due = self._aim, self._nearest()
         if aim is None:
-            return due - self._tally.run_time - TIMER_SLACK - now
-        return aim.latest_start(min(due, self._line.oldest() + aim.seconds), self._load(0)) - now
+            return due - self._tally.run_time - TIMER_SLACK
+        return aim.latest_start(min(due, self._line.oldest() + aim.seconds), self._load(more))
 
     def flush(self, now: float) -> None:
         """Let all that waits `now` leave without further waiting, those who wait for room included."""
@@ -163,10 +167,7 @@ class Departures:
     # With neither.
 
     def _linger(self, now: float) -> tuple[float, str]:
-        until = self._until_back(now)
-        deadline = self._nearest()
-        if deadline < math.inf:
-            until = min(until, deadline - self._tally.run_time - TIMER_SLACK)
+        until = min(self._until_back(now), self._latest(0))
         return (until - now, "") if until - now > INSTANT else (0.0, "idle")
 
     def _until_back(self, now: float) -> float:
@@ -181,13 +182,12 @@ class Departures:
 
     def _hold(self, aim: Aim, now: float) -> tuple[float, str]:
         """Return for how long a batch that is not full waits for more, or why it leaves."""
-        due = min(self._line.oldest() + aim.seconds, self._nearest())
         if aim.thrifty:
             more = max(1, self._line.qsize() // 4)  # each look costs: not at every arrival
             self._more = float(more)
-            until = aim.latest_start(due, self._load(more))
+            until = self._latest(more)
         elif self.returning.expected and self.lingers:
-            until = min(self._until_back(now), aim.latest_start(due, self._load(1)))
+            until = min(self._until_back(now), self._latest(1))
         else:
             return 0.0, "idle"
         return (until - now, "") if until - now > INSTANT else (0.0, "deadline" if aim.thrifty and aim.known else "idle")

@@ -51,10 +51,10 @@ class Lull:
         self._admitted = 0  # how many had come by then
         self._barren = 0  # how many times in a row that was given, or would have been, and brought nobody
 
-    def landed(self, seconds: float, size: int) -> None:
-        """Note that a batch of `size` items ran for so many `seconds`, until now. After one alone, nobody is waited for."""
+    def landed(self, now: float, seconds: float, size: int) -> None:
+        """Note that a batch of `size` items ran for `seconds`, until `now`; after one alone nobody is waited for."""
         self.took = seconds if size > 1 and seconds >= self._worth else 0.0
-        self._landed, self._since = self._stopwatch(), math.inf
+        self._landed, self._since = now, math.inf
 
     def opens(self) -> bool:
         """Tell whether the loop goes first, now that a batch has landed while others wait."""

@@ -226,11 +226,12 @@ class Resident:
         house, context = self._house, self._context
         self._context = None
         house.flights.pop(flight, None)
-        stopwatch = self._stopwatch
-        seconds = stopwatch() - self._began
+        stopwatch, lull = self._stopwatch, self._lull
+        now = stopwatch()
+        seconds = now - self._began
         house.tally.ended(seconds, flight.size)
-        if flight.size > 1 or self._lull.took:
-            self._lull.landed(seconds, flight.size)
+        if flight.size > 1 or lull.took:
+            lull.landed(now, seconds, flight.size)
         if seconds >= self._departures.heeds:
             self._departures.landed(flight, seconds, self._time())
         if house.observers and context is not None:
