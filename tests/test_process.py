@@ -666,7 +666,7 @@ def test_a_lost_worker_is_noticed_though_a_fork_of_it_lives_on(tmp_path):
                 try:
                     await batcher("die")
                 except WorkerLost as error:
-                    print(error.signal, await batcher("live") != 0)
+                    print(error.signal, await batcher("live") != 0, flush=True)  # before it ends without Python's own exit
 
         if __name__ == "__main__":
             asyncio.run(main())
