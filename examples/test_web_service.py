@@ -206,11 +206,12 @@ def test_stopping_under_load_answers_who_was_let_in():
         assert asyncio.run(stopped(service)) == (True, [200] * 60)
 
 
+# It flushes, as a signal ends this program in the end, and what is not out by then is lost.
 COUNTED = """
 class Counted(service.Batcher):
     async def __aexit__(self, *error):
         await super().__aexit__(*error)
-        print(self.statistics().submitted, self.statistics().succeeded)
+        print(self.statistics().submitted, self.statistics().succeeded, flush=True)
 
 service.Batcher = Counted
 """
