@@ -16,7 +16,8 @@ General layout, in the order of imports; a room knows only those above it.
     parts, lobbies, keyed, keys         the same where each key has a queue of its own
     lengths                             and where those that are alike go together
     executors                           where a batch runs
-    house, resident, residents          the coroutines that fly it, and what they share
+    house, pilot, resident, residents   the coroutines that fly it, and what they share
+    alone                               and who need not wait for them
     checkpoint, imap, progress          many items, one after the other
     lifetime, controls, batcher         what users hold
     decorator, coalesce, sync           and in front of it

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
 import anyio
 
 from . import imap, parameters
+from .alone import served
 from .controls import Controls
 from .crowd import Parted
 from .discipline import Discipline
@@ -136,6 +137,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
                 request, seat = None, len(row)
                 row += (item, gate.now or self._time())  # from here to the next line no signal can come between
                 gate.admitted += 1
+            elif gate.host is not None and self._runs():
+                return await served(gate, item, gate.now or self._time())  # type: ignore[no-any-return]
             else:
                 request, crowd, future, seat = self._queue.welcome(item, gate.now or self._time(), self._waits)
         else:
@@ -170,9 +173,8 @@ class Batcher(Controls, Generic[ItemT, ResultT]):
             return self._hand_out(*self._enter(item, False, DetailedRequest, details))
         if self._flights and (CURRENT.get() is not None or not self._runs()):
             self._refuse_misplaced()
-        request = Request()
-        request.place = queue = self._queue
-        request.item, request.arrived = item, queue.gate.now or self._time()
+        request, queue = Request(), self._queue
+        request.item, request.arrived, request.place = item, queue.gate.now or self._time(), queue
         request.future = future = self._future()
         queue.put_nowait(request, False)
         future.cancel = request.cancel  # type: ignore[method-assign]  # see `_hand_out`

@@ -103,6 +103,10 @@ class Departures:
             return "cost"
         return ""
 
+    def holds(self) -> bool:
+        """Tell whether a batch that is not full may be held back, whoever was answered before."""
+        return self._limits.max_wait > 0 or self._policy is not None or self._aim is not None
+
     def enough(self) -> int:
         """Return how many more arrivals could let a batch leave."""
         waiting = self._line.qsize()

@@ -26,10 +26,12 @@ class Doorbell(asyncio.Queue[Any]):
     """A queue that holds `bound` items; where they are `costed`, or it is `watchful`, every arrival matters."""
 
     gone: int
+    _queue: deque[Any]
 
     def __init__(self, bound: float, *, costed: bool) -> None:
         self.gone = 0  # items that were taken or left
         self.outside = 0  # items that wait for room, and are in the order all the same
+        self.alone: Any = None  # a request that waits, and does not stand in the line yet, see `alone`
         self.watchful = self.costed = costed
         self.bound = int(min(bound, _NO_BOUND))
         self._loop = asyncio.get_running_loop()
@@ -68,6 +70,11 @@ class Doorbell(asyncio.Queue[Any]):
 
     def ring(self, now: float = 0.0) -> None:
         """Wake the resident that has been idle longest, if there is one; the time need not be asked for if it is given."""
+        self.gate.host = None
+        if (request := self.alone) is not None:
+            self.alone = None
+            request.give(self._make_future())
+            self._queue.append(request)
         while self.idle:
             getter, timer = self.idle.popleft()
             if timer is not None:

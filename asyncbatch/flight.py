@@ -39,18 +39,18 @@ class Flight:
     cost = 0.0  # of all of them, kept only when requests have costs
     elements = 0  # what its function worked on, where somebody counts it,
     padding = 0  # and how much of that only filled up
+    mixed = False  # whether not all of its passengers are requests
+    arrived = 0.0  # the sum of all times of arrival
     landed = False
     stopped = False
     error: str | None = None  # the name of what the whole batch failed with
+    _deadlines: Deadlines | None = None
 
     def __init__(self, batcher: Any, task: asyncio.Task[None] | None) -> None:
         self.batcher = batcher  # the house it left, with its `name`, `queue` and `tally`
         self._tally: Tally = batcher.tally  # kept, as its type lets a compiler reach into it directly
         self.passengers: list[Any] = []
         self.items: list[Any] = []
-        self.mixed = False  # whether not all of its passengers are requests
-        self._deadlines: Deadlines | None = None
-        self.arrived = 0.0  # the sum of all times of arrival
         self._task = task  # to cancel when nobody waits for the batch any more, if that stops the work
 
     def depart(self, now: float, reason: str) -> None:
@@ -136,6 +136,15 @@ class Flight:
                 for each in passengers:
                     each.let_go()
         self._land(succeeded, failed)
+
+    def sole(self, outputs: Any) -> Sequence[Any]:
+        """Land with the result of an only item, which is no passenger; return it in a sequence, empty if it is an error."""
+        if type(outputs) is not list or len(outputs) != 1:
+            outputs = scatter.checked(outputs, 1, self.batcher.name)
+        if scatter.any_failed(outputs):
+            return ()
+        self._land(1, 0)
+        return outputs  # type: ignore[no-any-return]
 
     def fail(self, error: BaseException) -> None:
         """Give every caller a copy of what the function raised."""

@@ -6,7 +6,6 @@ What comes in finds room, waits for it, or is turned away; what goes out boards 
 from __future__ import annotations
 
 import math
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from .compiling import mypyc_attr
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from .flight import Flight
     from .metrics.statistics import Tally
     from .request import Request
-
-_ARRIVED = attrgetter("arrived")
 
 __all__ = ("IntakeQueue",)
 
@@ -67,10 +64,16 @@ class IntakeQueue(Order):
         self._line_up(bulk)
 
     def _check_room(self, bulk: Bulk) -> None:
-        self._check()
+        self._prepare()
         if self._when_full == "reject" and (self.full() or self.lobby.first() is not None):
             self.lobby.tally.turn_away("rejected", bulk.waiting)
             raise self._overflow()
+
+    def _prepare(self) -> None:
+        """Put all in order for an arrival that matters."""
+        if self.alone is not None:
+            self.ring()  # who came before it stands in the line before it
+        self._check()
 
     def _line_up(self, bulk: Bulk) -> None:
         self.lobby.append(bulk)
@@ -85,8 +88,8 @@ class IntakeQueue(Order):
 
         It opens a crowd, wakes a resident, or waits for room.
         """
-        if self.watchful or not self._loop.is_running():
-            self._check()
+        if self.watchful or self.alone is not None or not self._loop.is_running():
+            self._prepare()
         gate = self.gate
         has_room = gate.admitted == self.gone or (not self.outside and self._has_room())
         if not has_room and (self.lobby.line or not waits):
@@ -120,8 +123,8 @@ class IntakeQueue(Order):
 
     def _attend(self, request: Any, waits: bool) -> None:
         """Take in an arrival that matters: one that wakes a resident, finds no room, or has a cost."""
-        if self.watchful or not self._loop.is_running():
-            self._check()
+        if self.watchful or self.alone is not None or not self._loop.is_running():
+            self._prepare()
         if self._has_room():
             self._add(request)
         else:
@@ -191,7 +194,7 @@ class IntakeQueue(Order):
         else:
             self._board_singles(flight, limit)
         if not flight.oldest and flight.passengers:
-            flight.oldest = flight.passengers[0].arrived if self.in_order else min(map(_ARRIVED, flight.passengers))
+            flight.oldest = flight.passengers[0].arrived if self.in_order else min(flight.came())
         if self.lobby.line or self.outside:
             self._admit()
         self.hand_over()
@@ -274,7 +277,7 @@ class IntakeQueue(Order):
             if self.costed:
                 self.cost = self.cost - request.queued_cost() if self.qsize() else 0.0
             self.lobby.tally.count(outcome, size)
-            self._bury()
+            self._forget(request)
         self._make_room()
 
     def _make_room(self) -> None:
@@ -287,6 +290,7 @@ class IntakeQueue(Order):
 
     def clear(self, error: Callable[[], Exception], outcome: str) -> None:
         """Fail all who wait, for a place in a batch or for room, each with an error of its own."""
+        self.ring()  # who came alone stands in the line as well
         for entry in self._queue if self._crowds else ():
             if type(entry) is Crowd and entry.persons is None:
                 self._part(entry)

@@ -49,7 +49,7 @@ class Order(Doorbell):
         super().__init__(bound, costed=costed)
 
     def _init(self, maxsize: float) -> None:  # noqa: ARG002
-        self._queue: deque[Any] = deque()
+        self._queue = deque()
 
     def _get(self) -> Any:
         return self._queue.popleft()
@@ -209,6 +209,13 @@ class Order(Doorbell):
                 break
         for request in cancelled:
             request.leave("cancelled")
+
+    def _forget(self, request: Any) -> None:
+        """Note that `request` does not wait any more, wherever it stood."""
+        if request is self.alone:
+            self.alone = None  # not in the line
+        else:
+            self._bury()
 
     def _bury(self) -> None:
         self._dead += 1

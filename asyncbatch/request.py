@@ -18,6 +18,7 @@ __all__ = (
     "GONE",
     "Bulk",
     "DetailedRequest",
+    "LoneRequest",
     "Passenger",
     "PatientRequest",
     "Place",
@@ -106,6 +107,16 @@ class Request:
     def let_go(self) -> None:
         """Let go of item and future, which nobody needs any more; the future may know its request, see `Batcher.submit`."""
         self.item, self.future = None, GONE
+
+
+class LoneRequest(Request):
+    """A request that came alone, see `asyncbatch.alone`. Once it has a future, its caller finds that in `answer`."""
+
+    __slots__ = ("answer",)
+    answer: Any
+
+    def give(self, future: Any) -> None:
+        self.future = self.answer = future
 
 
 class DetailedRequest(Request):

@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextvars import Context
-from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 from .executors.slot import prepared
-from .flight import CURRENT, Flight
-from .lull import Lull
+from .flight import Flight
+from .pilot import Pilot
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from .executors import Slot
     from .house import House
+    from .request import LoneRequest
 
 __all__ = ("Resident",)
 
 
-_set_current = CURRENT.set
-
-
-class Resident:
-    """What one slot's coroutine knows: its house, with the queue and the rule for departures, and its slot.
+class Resident(Pilot):
+    """What one slot's coroutine knows.
 
     The coroutine, which `residents` has, waits for what `begin` returns. It tells `go_on` what that gave, or `cope` what it
     raised, and is told what to wait for next, until that is nothing; then it calls `leave`. So this is called twice a batch
@@ -40,39 +36,18 @@ class Resident:
     """
 
     def __init__(self, house: House, slot: Slot) -> None:
-        self.slot = slot
+        super().__init__(house, slot)
         self.task: asyncio.Task[None] | None = None
         self.leaving = False
         self.built: asyncio.Future[BaseException | None] | None = None if slot.available else house.loop.create_future()
         if (restarts := getattr(slot, "restarts", None)) is not None:
             restarts.on_loss = house.report_loss
-        self._house = house
-        self._queue = house.queue
-        self._departures = house.departures
-        self._lull = Lull(house.queue, house.stopwatch, getattr(slot, "where", "apart"))
-        self._time = house.loop.time
-        self._stopwatch = house.stopwatch
-        self._began = 0.0
-        self._task: Any = None
-        self._stoppable: Any = None  # the same, if that stops the work
-        self._flight: Flight | None = None  # the last that was to be filled, until it is back
-        self._context: Context | None = None  # what it flies in, as long as it does
+        self._hosts = False  # whether it serves who comes alone, next
+        self._handed: Any = None  # what came of that, if it was more than a result
         self._doze: asyncio.Future[bool] | None = None
         self._due = 0.0  # when that is over, if nothing comes in between
         self._patient = False  # whether it gave a pass already to those who may be about to leave
         self._preparing = False  # whether it waits for its slot, or for somebody for whom that is made available
-        self._failure: BaseException | None = None  # what the slot failed with, for those who go next
-
-    def is_ready(self) -> bool:
-        """Whether a batch could run here now, or does."""
-        return self._context is not None or self.slot.available
-
-    def give_up(self) -> None:
-        """Stop work that nobody waits for any more, as the batcher closes, if that ends with its slot."""
-        flight = self._flight if self._context is not None else None
-        if flight is not None and not flight.aboard and getattr(self.slot, "ends_with_close", False):
-            flight.stopped = True
-            self._task.cancel()
 
     # What its coroutine asks for.
 
@@ -89,7 +64,9 @@ class Resident:
 
         Raises what the function does, and what is wrong with what it returned: that is for `cope`.
         """
-        flight, queue = self._flight, self._queue
+        flight, queue = self._flight, self.queue
+        if self._handed is not None:
+            return self._take_over()
         if flight is not None:
             flight.deliver(outcome)
             self._arrive(flight)
@@ -120,18 +97,21 @@ class Resident:
             self._fail(flight, error)
         finally:
             self._arrive(flight)
-        return self.go_on(None) if self._queue.empty() else self._pass()
+        return self.go_on(None) if self.queue.empty() else self._pass()
 
     def leave(self) -> None:
         """See to it that nobody waits for what this one was about to do."""
-        self._queue.gate.now = 0.0
+        self.queue.gate.now = 0.0
+        self.queue.gate.host = None
+        if self.queue.alone is not None:
+            self.queue.ring()
         if self._doze is not None:
-            self._queue.forget(self._doze)
+            self.queue.forget(self._doze)
         if self.built is not None and not self.built.done():
             self.built.set_result(self._house.by_others())
         if self._flight is not None:
             self._flight.close(self._house.by_others)  # whatever went wrong on the way, nobody aboard is left waiting
-        self._doze, self._flight, self._failure, self._preparing = None, None, None, False
+        self._doze, self._flight, self._failure, self._preparing, self._handed = None, None, None, False, None
 
     # From its slot to the next batch.
 
@@ -139,13 +119,13 @@ class Resident:
         if self._is_over():
             return None
         self._preparing = True
-        if self._failure is None or not self._queue.empty():
+        if self._failure is None or not self.queue.empty():
             return self._prepare()
-        self._doze = doze = self._queue.doze(1, math.inf)  # after a failure it is done for somebody who waits
+        self._doze = doze = self.queue.doze(1, math.inf)  # after a failure it is done for somebody who waits
         return doze
 
     def _is_over(self) -> bool:
-        return self.leaving or (self._departures.closing and self._queue.empty())
+        return self.leaving or (self._departures.closing and self.queue.empty())
 
     def _prepare(self) -> Awaitable[BaseException | None]:
         self._began = self._stopwatch()
@@ -157,11 +137,11 @@ class Resident:
             self.built.set_result(failure)
             if failure is None:
                 self._house.report_ready(self._stopwatch() - self._began)
-        return self._board(False) if failure is None or not self._queue.empty() else self.go_on(None)
+        return self._board(False) if failure is None or not self.queue.empty() else self.go_on(None)
 
     def _board(self, slept: bool) -> Awaitable[Any] | None:
         """Let a batch fly if one may leave now; else wait, unless all is over; `slept` says that it was until due."""
-        house, queue, lull = self._house, self._queue, self._lull
+        house, queue, lull = self._house, self.queue, self._lull
         if lull.trying:
             lull.learn()
         if queue.unsettled and not self._patient:
@@ -182,8 +162,12 @@ class Resident:
             self._flight = flight = Flight(house, self._stoppable)
             house.board(flight, now)
             if flight.items:
-                return self._fly(flight, now, reason)
+                self._patient = False
+                outcome = self._fly(flight, now, reason)
+                self._hosts = flight.size == 1 and type(outcome) is tuple and not house.observers
+                return self.go_on(outcome[0]) if type(outcome) is tuple else outcome
             self._flight = None
+            queue.ring()  # who came alone is in the line from now on, if that is who waits
         if queue.gate.admitted == queue.gone:
             return self._rest()
         self._due = now + wait
@@ -198,67 +182,57 @@ class Resident:
         departures.flushing = False
         if house.timed:
             house.forget_deadlines()
-        self._doze = doze = self._queue.doze(1, math.inf)
+        self._doze = doze = self.queue.doze(1, math.inf)
+        if self._hosts and not departures.holds():
+            self.queue.gate.host = self
         return doze
 
-    def _fly(self, flight: Flight, now: float, reason: str) -> Awaitable[Any]:
-        """Start the function, in a context of its own."""
-        house = self._house
-        self._patient = False
-        self._context = context = Context()
-        flight.depart(now, reason)
-        house.flights[flight] = None
-        if house.timed:
-            flight.watch(house.loop)
-        if house.observers:
-            context.run(house.report_start, flight)
-        context.run(_set_current, flight)
-        items, flight.items = flight.items, []  # in a list that nobody else holds
-        stopwatch = self._stopwatch
-        self._began = stopwatch()
-        if self._failure is not None:
-            raise self._failure
-        return self.slot.run(items, context)
+    def _take_over(self) -> Awaitable[Any] | None:
+        """Go on with what serving a caller came to, if that was more than a result."""
+        handed, self._handed, self._doze = self._handed, None, None
+        if isinstance(handed, BaseException):
+            return self.cope(handed)
+        return self.go_on(handed[0]) if type(handed) is tuple else handed
 
-    # And when that is back.
+    def serve(self, request: LoneRequest) -> Sequence[Any]:
+        """Let a batch of one `request`, who came alone, fly in the step of its caller, as this one dozes.
 
-    def _arrive(self, flight: Flight) -> None:
-        house, context = self._house, self._context
-        self._context = None
-        house.flights.pop(flight, None)
-        stopwatch, lull = self._stopwatch, self._lull
-        now = stopwatch()
-        seconds = now - self._began
-        house.tally.ended(seconds, flight.size)
-        if flight.size > 1 or lull.took:
-            lull.landed(now, seconds, flight.size)
-        if seconds >= self._departures.heeds:
-            self._departures.landed(flight, seconds, self._time())
-        if house.observers and context is not None:
-            # In a copy: a thread that nobody waits for may still be at work in the context itself.
-            context.copy().run(house.report_end, flight, seconds)
-        while self._task.cancelling():
-            self._task.uncancel()  # ours, or one that the function swallowed: it is over with this flight
-        self._flight = None
+        Return all its results; or nothing, if there is to wait for that: then the request has a future for it.
+        """
+        house, queue, returning = self._house, self.queue, self._departures.returning
+        now = self._time()
+        reason = self._departures.decide(now)[1]
+        if not reason or returning.lingered or returning.boards:
+            queue.ring()
+            return ()
+        queue.alone, request.place = None, None
+        queue.gone += 1
+        self._flight = flight = Flight(house, self._stoppable)
+        flight.items, flight.oldest, flight.arrived = [request.item], request.arrived, request.arrived
+        try:
+            outcome = self._fly(flight, now, reason)
+            outputs = flight.sole(outcome[0]) if type(outcome) is tuple else ()
+        except BaseException as error:  # noqa: BLE001  # the task of this one is to cope with it
+            outcome, outputs = error, ()
+        doze: Any = self._doze
+        dozes = not doze.done()  # the function itself may have had it woken
+        if outputs:
+            self._arrive(flight)
+            if dozes:
+                queue.gate.host = self
+        else:
+            request.give(house.loop.create_future())
+            request.place = flight
+            flight.passengers.append(request)
+            self._handed, self._hosts = outcome, False
+            del outcome  # this frame is in the traceback of an error, which must not be kept alive by itself
+            if dozes:
+                queue.forget(doze)
+                doze.set_result(False)
+        queue.hand_over()
+        return outputs
 
     def _pass(self) -> Awaitable[None]:
         """Give the callers just answered a pass: they may come straight back, and share the next batch with who waits."""
-        self._queue.gate.now = self._time()
+        self.queue.gate.now = self._time()
         return asyncio.sleep(0)
-
-    def _fail(self, flight: Flight, error: BaseException) -> None:
-        """Tell the callers what happened, and go on; but for what is not the function's, or ends the program."""
-        if isinstance(error, asyncio.CancelledError):
-            # Somebody outside, we ourselves, or an inner cancellation that the function leaked?
-            outside = self._task.cancelling() > flight.stopped
-            if outside:
-                flight.close(self._house.by_others)
-            flight.fail(error)
-            if outside:
-                raise error
-        elif isinstance(error, GeneratorExit) and asyncio.current_task(self._house.loop) is not self._task:
-            raise error  # not the function's: this coroutine is being closed, the loop is gone, and nobody can wait
-        else:
-            flight.fail(error)
-            if isinstance(error, KeyboardInterrupt | SystemExit) and current_thread() is main_thread():
-                raise error  # it ends the program, but nobody is left waiting; elsewhere it would only end the loop

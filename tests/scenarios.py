@@ -294,6 +294,7 @@ class Scenario:
     settings: dict[str, Any]
     batches: list[tuple[float, list[Any]]]  # which run when, if nothing disturbs them
     seconds: float = 1.0  # how long a batch takes; 0 is not to wait at all
+    prompt: tuple[Any, ...] = ()  # items that take no time, where all of a batch do
     holds_up: bool = False  # whether a batch holds up the loop all that time
     slots: int = 1
     threads: bool = False
@@ -377,7 +378,7 @@ class World(Workshop):
         if self.scenario.holds_up:
             self.loop.hold_up(self.scenario.seconds)
             work.finish(outcome)
-        elif self.scenario.seconds:
+        elif self.scenario.seconds and not {*items} <= {*self.scenario.prompt}:
             timer = self.loop.call_later(self.scenario.seconds, work.finish, outcome)
             work.end.add_done_callback(lambda _: timer.cancel())
         else:
@@ -688,6 +689,20 @@ SCENARIOS = [
         settings(2),
         [(0.0, [1, 4]), (0.0, [7, 2]), (0.0, [5, 3]), (0.0, [6])],
         seconds=0,
+    ),
+    Scenario(
+        "callers who come alone",
+        (one(1), one(2, after=0.1), one(3, after=0.2), *(one(item, after=0.3) for item in (4, 5, 6))),
+        settings(2),
+        [(0.0, [1]), (0.1, [2]), (0.2, [3]), (0.3, [4, 5]), (0.3, [6])],
+        seconds=0,
+    ),
+    Scenario(
+        "a function that waits now and then",
+        (*(one(item, after=item / 10) for item in (1, 2, 3)), one(4, after=0.5), one(5, after=1.5)),
+        settings(2),
+        [(0.1, [1]), (0.2, [2]), (0.3, [3]), (1.3, [4]), (1.5, [5])],
+        prompt=(1, 2, 4, 5),
     ),
     Scenario(
         "a function that holds up the loop",

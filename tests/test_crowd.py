@@ -338,7 +338,7 @@ async def test_a_run_of_callers_goes_on_while_batches_leave(made, monkeypatch):
         assert await asyncio.gather(batcher(4), batcher(5)) == [4, 5]
         assert not made
         await batcher.submit(6)
-        assert await batcher(7) == 7
+        assert await asyncio.gather(batcher(7), batcher(8)) == [7, 8]
         assert len(made) == 1
 
 

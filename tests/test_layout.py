@@ -28,7 +28,7 @@ ROOMS = """
     executors.references executors.packing executors.framing executors.arena executors.cargo
     executors.worker executors.child executors.restarts executors.process executors
     executors.replica executors.ray
-    house resident residents
+    house pilot resident residents alone
     checkpoint imap progress
     lifetime controls keywords batcher
     decorator coalesce sync

@@ -56,36 +56,43 @@ class InlineSlot:
             raise _leaked() from error
         self.available = True
 
-    def run(self, items: list[Any], context: Context) -> Awaitable[Sequence[Any]]:
+    def run(self, items: list[Any], context: Context) -> Awaitable[Any] | tuple[Any]:
         try:
             outputs = context.run(self._function, items)
         except GeneratorExit as error:
             raise _leaked() from error
         if type(outputs) is CoroutineType or inspect.isawaitable(outputs):
-            return drive(outputs, context)
-        return _done(outputs)
+            return _begin(outputs, context)
+        return (outputs,)
 
     def close(self) -> None:
         self._function = None  # what was built here goes, however long the batcher is kept
 
 
-@types.coroutine
-def drive(awaitable: Awaitable[Any], context: Context) -> Generator[Any, Any, Any]:
+async def drive(awaitable: Awaitable[Any], context: Context) -> Any:
     """Await something of the user's in `context`, inside the task that awaits this.
 
     A task a batch would give it the context too, at the price of a task and another pass of the loop a batch.
     """
-    coroutine = awaitable if type(awaitable) is CoroutineType else _awaiting(awaitable)
-    step, value = coroutine.send, None
+    step = _begin(awaitable, context)
+    return step[0] if type(step) is tuple else await step  # type: ignore[misc]
+
+
+def _begin(awaitable: Awaitable[Any], context: Context) -> Awaitable[Any] | tuple[Any]:
+    """Take the first step; return what to await for the result, or else a tuple of that alone, if it never waited."""
+    coroutine: Any = awaitable if type(awaitable) is CoroutineType else _awaiting(awaitable)
+    try:
+        waits_for = context.run(coroutine.send, None)
+    except StopIteration as end:
+        return (end.value,)
+    except GeneratorExit as error:
+        raise _leaked() from error
+    return _go_on(coroutine, context, waits_for)
+
+
+@types.coroutine
+def _go_on(coroutine: Any, context: Context, waits_for: Any) -> Generator[Any, Any, Any]:
     while True:
-        try:
-            waits_for = context.run(step, value)
-        except StopIteration as end:
-            return end.value
-        except GeneratorExit as error:  # the function's own; one that is thrown in below ends this coroutine instead
-            raise _leaked() from error
-        finally:
-            value = None  # an exception that was thrown in must not be kept alive by this frame
         try:
             value = yield waits_for
             step = coroutine.send
@@ -94,6 +101,14 @@ def drive(awaitable: Awaitable[Any], context: Context) -> Generator[Any, Any, An
             raise
         except BaseException as error:  # noqa: BLE001  # whatever is thrown in belongs to the coroutine
             step, value = coroutine.throw, error
+        try:
+            waits_for = context.run(step, value)
+        except StopIteration as end:
+            return end.value
+        except GeneratorExit as error:  # the function's own; one that is thrown in above ends this coroutine instead
+            raise _leaked() from error
+        finally:
+            value = None  # an exception that was thrown in must not be kept alive by this frame
 
 
 def _leaked() -> RuntimeError:
@@ -102,7 +117,3 @@ def _leaked() -> RuntimeError:
 
 async def _awaiting(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
-
-
-async def _done(outputs: Sequence[Any]) -> Sequence[Any]:
-    return outputs

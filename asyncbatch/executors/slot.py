@@ -36,8 +36,11 @@ class Slot(Protocol):
         Raises what the class raised; the batcher hands that to the callers of the next batch, and tries again then.
         """
 
-    def run(self, items: list[Any], context: Context) -> Awaitable[Sequence[Any]]:
-        """Run the function on `items`, in `context` if it runs in this process; return or raise what it did."""
+    def run(self, items: list[Any], context: Context) -> Awaitable[Sequence[Any]] | tuple[Sequence[Any]]:
+        """Run the function on `items`, in `context` if it runs in this process; return or raise what it did.
+
+        What it returned is awaited; or else, if it is there at once, it is all that is in a tuple.
+        """
         raise NotImplementedError
 
     def close(self) -> Future[Any] | None:
