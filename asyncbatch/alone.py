@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from .request import LoneRequest
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Generator
 
     from .gate import Gate
@@ -38,7 +37,8 @@ async def served(gate: Gate, item: Any, arrived: float) -> Any:
             return outputs[0]
         return await request.answer
     except BaseException:
-        request.leave("cancelled")
+        if not host.loop.is_closed():  # else nobody can be woken any more
+            request.leave("cancelled")
         # Frames in the traceback have the request: it must not know the exception, or these would keep each other alive.
         answer, request.answer = request.answer, None
         if answer is not None and answer.done() and not answer.cancelled():
@@ -54,16 +54,15 @@ def _others_first() -> Generator[None, None, None]:
 
 def _in_the_name_of(host: Resident, request: LoneRequest) -> Any:
     """Let `host` serve the `request`, as if its task ran: what the function asks for the current task goes on in that."""
-    loop, task, caller = host.loop, host.task, current_task(host.loop)
-    _turn(loop, caller, task)
+    loop = host.loop
+    task: Any = host.task
+    caller = current_task(loop)
+    if caller is not None:  # else somebody has the call go on by hand
+        _leave_task(loop, caller)
+    _enter_task(loop, task)
     try:
         return host.serve(request)
     finally:
-        _turn(loop, task, caller)
-
-
-def _turn(loop: asyncio.AbstractEventLoop, leaving: asyncio.Task[Any] | None, entering: asyncio.Task[Any] | None) -> None:
-    if leaving is not None:
-        _leave_task(loop, leaving)
-    if entering is not None:
-        _enter_task(loop, entering)
+        _leave_task(loop, task)
+        if caller is not None:
+            _enter_task(loop, caller)

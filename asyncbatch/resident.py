@@ -103,10 +103,10 @@ class Resident(Pilot):
         """See to it that nobody waits for what this one was about to do."""
         self.queue.gate.now = 0.0
         self.queue.gate.host = None
-        if self.queue.alone is not None:
-            self.queue.ring()
         if self._doze is not None:
             self.queue.forget(self._doze)
+        if self.queue.alone is not None and not self.loop.is_closed():
+            self.queue.ring()  # another one may take it aboard
         if self.built is not None and not self.built.done():
             self.built.set_result(self._house.by_others())
         if self._flight is not None:

@@ -18,7 +18,7 @@ import pytest
 import uvloop
 
 from asyncbatch.flight import Flight
-from asyncbatch.request import Bulk, DetailedRequest, Portion, Request
+from asyncbatch.request import Bulk, DetailedRequest, LoneRequest, Portion, Request
 from asyncbatch.house import House
 from asyncbatch.residents import Residents
 from asyncbatch.shared import SharedRequest, Wish
@@ -109,7 +109,7 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()  # others ask the collector, too
 
 
-OURS = {Request, DetailedRequest, SharedRequest, Wish, Bulk, Portion, Flight, House, Residents}
+OURS = {Request, LoneRequest, DetailedRequest, SharedRequest, Wish, Bulk, Portion, Flight, House, Residents}
 
 
 def _our_objects() -> list[object]:

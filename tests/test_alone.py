@@ -619,3 +619,25 @@ def test_one_who_waits_as_the_loop_stops_is_served_as_it_goes_on():
     assert loop.run_until_complete(task) == 1
     loop.run_until_complete(batcher.aclose())
     loop.close()
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_one_who_waits_as_the_loop_ends_leaves_nothing_behind(answered):
+    loop = asyncio.new_event_loop()
+    batcher = Batcher(Prompt())
+
+    async def enter() -> None:
+        batcher.start_quietly()
+        await alone(batcher, 2)
+
+    loop.run_until_complete(enter())
+    task = loop.create_task(batcher(1))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    if answered:
+        assert loop.run_until_complete(task) == 1
+    else:
+        task._log_destroy_pending = False
+    loop.close()
+    del task
+    gc.collect()

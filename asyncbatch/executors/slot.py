@@ -39,7 +39,7 @@ class Slot(Protocol):
     def run(self, items: list[Any], context: Context) -> Awaitable[Sequence[Any]] | tuple[Sequence[Any]]:
         """Run the function on `items`, in `context` if it runs in this process; return or raise what it did.
 
-        What it returned is awaited; or else, if it is there at once, it is all that is in a tuple.
+        What it returned is awaited; or else, if it is there at once, as on the loop, it is all that is in a tuple.
         """
         raise NotImplementedError
 
