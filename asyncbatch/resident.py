@@ -102,11 +102,10 @@ class Resident(Pilot):
     def leave(self) -> None:
         """See to it that nobody waits for what this one was about to do."""
         self.queue.gate.now = 0.0
-        self.queue.gate.host = None
         if self._doze is not None:
             self.queue.forget(self._doze)
-        if self.queue.alone is not None and not self.loop.is_closed():
-            self.queue.ring()  # another one may take it aboard
+        if not self.loop.is_closed():
+            self.queue.ring()  # who came alone is for another one, from now on
         if self.built is not None and not self.built.done():
             self.built.set_result(self._house.by_others())
         if self._flight is not None:
@@ -199,15 +198,15 @@ class Resident(Pilot):
 
         Return all its results; or nothing, if there is to wait for that: then the request has a future for it.
         """
-        house, queue, returning = self._house, self.queue, self._departures.returning
-        now = self._time()
-        reason = self._departures.decide(now)[1]
-        if not reason or returning.lingered or returning.boards:
-            queue.ring()
+        house, queue, departures = self._house, self.queue, self._departures
+        if departures.returning.boards:
+            queue.ring()  # it is looked at who boards the next batches
             return ()
-        queue.alone, request.place = None, None
-        queue.gone += 1
+        now = self._time()
+        reason = departures.decide(now)[1]
         self._flight = flight = Flight(house, self._stoppable)
+        queue.alone, request.place = None, flight
+        queue.gone += 1
         flight.items, flight.oldest, flight.arrived = [request.item], request.arrived, request.arrived
         try:
             outcome = self._fly(flight, now, reason)
@@ -222,14 +221,11 @@ class Resident(Pilot):
                 queue.gate.host = self
         else:
             request.give(house.loop.create_future())
-            request.place = flight
             flight.passengers.append(request)
             self._handed, self._hosts = outcome, False
             del outcome  # this frame is in the traceback of an error, which must not be kept alive by itself
             if dozes:
-                queue.forget(doze)
                 doze.set_result(False)
-        queue.hand_over()
         return outputs
 
     def _pass(self) -> Awaitable[None]:

@@ -196,6 +196,19 @@ async def test_who_finds_no_room_beside_it_is_told_as_ever(kind):
         assert conserved(batcher)
 
 
+async def test_who_comes_after_one_with_a_future_shares_its_batch():
+    function = Prompt()
+    async with running(function) as batcher:
+        await alone(batcher, 2)
+        first, call = batcher.submit("a"), batcher("b")
+        call.send(None)
+        assert await first == "a"
+        with pytest.raises(StopIteration) as end:
+            call.send(None)
+        assert end.value.value == "b"
+    assert function.batches[2:] == [["a", "b"]]
+
+
 # Whatever else happens in that pass.
 
 
@@ -372,6 +385,38 @@ async def test_one_of_two_slots_whose_task_is_cancelled_leaves_it_to_the_other()
         assert end.value.value == "late"
 
 
+async def test_one_whose_host_is_gone_waits_for_the_other_that_is_busy():
+    gate = asyncio.Event()
+    function = Prompt(script=[gate])
+    async with running(function, executor=InlineExecutor(2)) as batcher:
+        slow = calling(batcher, "slow")
+        await until(lambda: function.running)
+        await alone(batcher, 2)
+        call = batcher("late")
+        call.send(None)
+        function.tasks[-1].cancel()
+        await passes()
+        future = call.send(None)
+        assert asyncio.isfuture(future)
+        gate.set()
+        assert await slow == "slow"
+        await until(future.done)
+        with pytest.raises(StopIteration) as end:
+            call.send(None)
+        assert end.value.value == "late"
+
+
+async def test_a_host_that_is_gone_serves_nobody():
+    function = Prompt()
+    async with running(function, executor=InlineExecutor(2)) as batcher:
+        await alone(batcher, 3)
+        gone = function.tasks[-1]
+        gone.cancel()
+        await passes()
+        await alone(batcher, 3)
+        assert gone not in function.tasks[3:]
+
+
 # Errors.
 
 
@@ -530,6 +575,74 @@ async def test_those_who_come_while_it_waits_share_the_next_batch():
     assert function.batches[2:] == [["slow"], ["a", "b"]]
 
 
+async def test_who_comes_while_it_waits_passes_by_the_gate():
+    """Where nobody can be woken, an arrival need not look for one."""
+    gate = asyncio.Event()
+    function = Prompt(script=[0, 0, gate])
+    async with running(function, max_batch_size=64) as batcher:
+        await alone(batcher, 2)
+        tasks = [calling(batcher, "slow")]
+        await until(lambda: function.running)
+        tasks += [calling(batcher, item) for item in range(40)]
+        await passes()
+        assert batcher._gate.admitted < batcher._gate.alarm
+        gate.set()
+        assert await asyncio.gather(*tasks) == ["slow", *range(40)]
+
+
+async def test_where_it_always_waits_nobody_is_served_so():
+    async with running(RecordingFunction(seconds=0.001)) as batcher:
+        await alone(batcher, 3)
+        assert batcher._gate.host is None
+
+
+@pytest.mark.parametrize("then", [0, 0.001, ValueError])
+async def test_a_function_may_wake_the_one_in_whose_name_it_runs(then):
+    function = Prompt(script=[0, 0, then])
+
+    async def waking(items: list[Any]) -> Any:
+        batcher.flush()
+        return await function(items)
+
+    async with running(waking) as batcher:
+        await alone(batcher, 2)
+        assert await outcome(batcher("alone")) == "alone" or then is ValueError
+        first, second = calling(batcher, 1), calling(batcher, 2)
+        assert await asyncio.gather(first, second) == [1, 2]
+        await alone(batcher, 3)
+        assert conserved(batcher)
+    assert function.batches[3:] == [[1, 2], *[["alone"]] * 3]
+
+
+async def test_a_batcher_whose_task_is_cancelled_as_it_takes_over_tells_the_caller():
+    function = Prompt(script=[0, 0, 10])
+    async with running(function) as batcher:
+        await alone(batcher, 2)
+        call = batcher("slow")
+        call.send(None)
+        call.send(None)  # the function waits
+        function.tasks[0].cancel()
+        await passes()
+        with pytest.raises(Closed):
+            call.send(None)
+        await alone(batcher, 3)
+        assert conserved(batcher)
+
+
+@pytest.mark.virtual
+async def test_batches_that_it_is_looked_at_who_boards_are_flown_as_any():
+    """Whether callers come straight back is learnt from the boards after a batch that ran for a while."""
+    loop: Any = asyncio.get_running_loop()
+
+    async def function(items: list[Any]) -> list[Any]:
+        loop._now += 0.005
+        return items
+
+    async with running(function) as batcher:
+        await alone(batcher, 30)
+        assert batcher._house.departures.returning.boards == 0
+
+
 async def test_where_it_waited_the_next_one_alone_is_served_as_any():
     function = Prompt(script=[0, 0, 0.01])
     async with running(function) as batcher:
@@ -601,6 +714,7 @@ async def test_observers_hear_of_each_batch():
         await alone(batcher, 3)
     told = [(type(event).__name__, event.size) for event in events if hasattr(event, "size")]
     assert told == [("BatchStarted", 1), ("BatchEnded", 1)] * 3
+    assert [len(event.waits) for event in events if hasattr(event, "waits")] == [1] * 3
 
 
 def test_one_who_waits_as_the_loop_stops_is_served_as_it_goes_on():
