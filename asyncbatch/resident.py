@@ -166,7 +166,6 @@ class Resident(Pilot):
                 self._hosts = flight.size == 1 and type(outcome) is tuple and not house.observers
                 return self.go_on(outcome[0]) if type(outcome) is tuple else outcome
             self._flight = None
-            queue.ring()  # who came alone is in the line from now on, if that is who waits
         if queue.gate.admitted == queue.gone:
             return self._rest()
         self._due = now + wait

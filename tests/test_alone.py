@@ -223,6 +223,7 @@ async def test_one_who_is_cancelled_then_does_not_run():
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (batcher.statistics().cancelled, batcher.statistics().queued) == (1, 0)
+        assert not batcher._queue._dead  # as it left nothing in the line
         assert conserved(batcher)
         await alone(batcher, 2)
     assert "cancelled" not in function.items
@@ -606,6 +607,7 @@ async def test_a_function_may_wake_the_one_in_whose_name_it_runs(then):
 
     async with running(waking) as batcher:
         await alone(batcher, 2)
+        await passes()
         assert await outcome(batcher("alone")) == "alone" or then is ValueError
         first, second = calling(batcher, 1), calling(batcher, 2)
         assert await asyncio.gather(first, second) == [1, 2]
@@ -615,7 +617,7 @@ async def test_a_function_may_wake_the_one_in_whose_name_it_runs(then):
 
 
 async def test_a_batcher_whose_task_is_cancelled_as_it_takes_over_tells_the_caller():
-    function = Prompt(script=[0, 0, 10])
+    function = Prompt(script=[0, 0, asyncio.Event()])
     async with running(function) as batcher:
         await alone(batcher, 2)
         call = batcher("slow")
@@ -738,7 +740,7 @@ def test_one_who_waits_as_the_loop_stops_is_served_as_it_goes_on():
 @pytest.mark.parametrize("answered", [False, True])
 def test_one_who_waits_as_the_loop_ends_leaves_nothing_behind(answered):
     loop = asyncio.new_event_loop()
-    batcher = Batcher(Prompt())
+    batcher = Batcher(Prompt(), executor=InlineExecutor(2))
 
     async def enter() -> None:
         batcher.start_quietly()
