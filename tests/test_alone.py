@@ -12,7 +12,7 @@ from callers import conserved, outcome, passes, running, until
 import numpy as np
 import pytest
 
-from asyncbatch import Batcher, Closed, CostObjective, Fifo, InlineExecutor, QueueFull, WouldDeadlock
+from asyncbatch import Batcher, Closed, CostObjective, Fifo, InlineExecutor, NotRunning, QueueFull, WouldDeadlock
 from asyncbatch.errors import OutputCountMismatch, OutputTypeError
 from asyncbatch.testing import RecordingFunction
 
@@ -112,6 +112,18 @@ async def test_statistics_tell_where_the_one_is():
         after = batcher.statistics()
         assert (after.succeeded, after.batches, after.mean_batch_size, dict(after.reasons)) == (2, 2, 1.0, {"idle": 2})
         assert conserved(batcher)
+
+
+@pytest.mark.virtual
+async def test_statistics_tell_how_long_it_waited():
+    loop: Any = asyncio.get_running_loop()
+    async with running(Prompt()) as batcher:
+        await alone(batcher, 2)
+        task = calling(batcher, 1)
+        await has_called()
+        loop._now += 3  # others hold up the loop
+        await task
+        assert (batcher.statistics().longest_wait, batcher.statistics().mean_wait) == (3, 1)
 
 
 async def test_a_batch_of_one_may_be_full():
@@ -254,6 +266,26 @@ async def test_one_who_never_goes_on_holds_up_nobody():
         assert end.value.value == "stuck"
         assert conserved(batcher)
     assert function.batches[2:] == [["stuck", "next"]]
+
+
+async def test_one_who_goes_on_outside_of_any_task_is_served():
+    function = Prompt()
+    async with running(function) as batcher:
+        await alone(batcher, 2)
+        call, results = batcher("by hand"), []
+
+        def go_on() -> None:
+            try:
+                call.send(None)
+            except StopIteration as end:
+                results.append(end.value)
+
+        for _ in range(2):
+            asyncio.get_running_loop().call_soon(go_on)
+            await passes(2)
+        assert results == ["by hand"]
+        assert asyncio.current_task() is not None
+        await alone(batcher, 2)
 
 
 async def test_a_slot_that_lands_beside_one_who_does_not_go_on_takes_it_aboard():
@@ -547,6 +579,18 @@ async def test_who_leaves_a_function_that_waits_cancels_it():
         await alone(batcher, 3)
 
 
+async def test_who_is_dropped_after_its_future_was_cancelled_just_ends():
+    function = Prompt(script=[0, 0, asyncio.Event()])
+    async with running(function) as batcher:
+        await alone(batcher, 2)
+        call = batcher("slow")
+        call.send(None)
+        call.send(None).cancel()
+        call.close()
+        await until(lambda: function.cancelled)
+        assert conserved(batcher)
+
+
 async def test_closing_waits_for_a_function_that_waits():
     gate = asyncio.Event()
     function = Prompt(script=[0, 0, gate])
@@ -717,6 +761,23 @@ async def test_observers_hear_of_each_batch():
     told = [(type(event).__name__, event.size) for event in events if hasattr(event, "size")]
     assert told == [("BatchStarted", 1), ("BatchEnded", 1)] * 3
     assert [len(event.waits) for event in events if hasattr(event, "waits")] == [1] * 3
+
+
+def test_a_call_from_another_loop_is_refused_as_ever():
+    mine, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    batcher = Batcher(Prompt())
+
+    async def enter() -> None:
+        batcher.start_quietly()
+        await alone(batcher, 2)
+
+    mine.run_until_complete(enter())
+    with pytest.raises(NotRunning):
+        other.run_until_complete(batcher(1))
+    mine.run_until_complete(alone(batcher, 2))
+    mine.run_until_complete(batcher.aclose())
+    mine.close()
+    other.close()
 
 
 def test_one_who_waits_as_the_loop_stops_is_served_as_it_goes_on():
