@@ -29,7 +29,7 @@ class Resident(Pilot):
 
     The coroutine, which `residents` has, waits for what `begin` returns. It tells `go_on` what that gave, or `cope` what it
     raised, and is told what to wait for next, until that is nothing; then it calls `leave`. So this is called twice a batch
-    and never read, as both are slow from what is not compiled to what is.
+    at most, and never read, as both are slow from what is not compiled to what is.
 
     `task` is what runs it, None when that has ended; `leaving` tells it to end after this flight; `built` is when its slot
     was first available, with what it failed with if it was not, and None if there was nothing to build.
@@ -44,7 +44,7 @@ class Resident(Pilot):
             restarts.on_loss = house.report_loss
         self._hosts = False  # whether it serves who comes alone, next
         self._handed: Any = None  # what came of that, if it was more than a result
-        self._doze: asyncio.Future[bool] | None = None
+        self._doze: Any = None  # a future
         self._due = 0.0  # when that is over, if nothing comes in between
         self._patient = False  # whether it gave a pass already to those who may be about to leave
         self._preparing = False  # whether it waits for its slot, or for somebody for whom that is made available
@@ -185,12 +185,7 @@ class Resident(Pilot):
             self.queue.gate.host = self
         return doze
 
-    def _take_over(self) -> Awaitable[Any] | None:
-        """Go on with what serving a caller came to, if that was more than a result."""
-        handed, self._handed, self._doze = self._handed, None, None
-        if isinstance(handed, BaseException):
-            return self.cope(handed)
-        return self.go_on(handed[0]) if type(handed) is tuple else handed
+    # Who comes alone.
 
     def serve(self, request: LoneRequest) -> Sequence[Any]:
         """Let a batch of one `request`, who came alone, fly in the step of its caller, as this one dozes.
@@ -199,7 +194,7 @@ class Resident(Pilot):
         """
         house, queue, departures = self._house, self.queue, self._departures
         if departures.returning.boards:
-            queue.ring()  # it is looked at who boards the next batches
+            queue.ring()  # who boards the next batches is looked at
             return ()
         now = self._time()
         reason = departures.decide(now)[1]
@@ -212,20 +207,28 @@ class Resident(Pilot):
             outputs = flight.sole(outcome[0]) if type(outcome) is tuple else ()
         except BaseException as error:  # noqa: BLE001  # the task of this one is to cope with it
             outcome, outputs = error, ()
-        doze: Any = self._doze
-        dozes = not doze.done()  # the function itself may have had it woken
         if outputs:
             self._arrive(flight)
-            if dozes:
+            if not self._doze.done():  # the function itself may have had it woken
                 queue.gate.host = self
         else:
-            request.give(house.loop.create_future())
-            flight.passengers.append(request)
-            self._handed, self._hosts = outcome, False
+            self._hand_over(request, flight, outcome)
             del outcome  # this frame is in the traceback of an error, which must not be kept alive by itself
-            if dozes:
-                doze.set_result(False)
         return outputs
+
+    def _hand_over(self, request: LoneRequest, flight: Flight, outcome: Any) -> None:
+        """Have the task of this one go on with what serving a caller came to."""
+        request.give(self.loop.create_future())
+        flight.passengers.append(request)
+        self._handed, self._hosts = outcome, False
+        if not self._doze.done():
+            self._doze.set_result(False)
+
+    def _take_over(self) -> Awaitable[Any] | None:
+        handed, self._handed, self._doze = self._handed, None, None
+        if isinstance(handed, BaseException):
+            return self.cope(handed)
+        return self.go_on(handed[0]) if type(handed) is tuple else handed
 
     def _pass(self) -> Awaitable[None]:
         """Give the callers just answered a pass: they may come straight back, and share the next batch with who waits."""

@@ -1,4 +1,4 @@
-"""Inline: the function runs on the event loop, in the resident's own step. For `async def`; there is no thread hop."""
+"""Inline: the function runs on the event loop, in a step of the resident or in its name. For `async def`; no thread hop."""
 
 from __future__ import annotations
 
