@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
 __all__ = ("served",)
 
+_NOT_YET: Any = None
+
 
 async def served(gate: Gate, item: Any, arrived: float) -> Any:
     """Return the result for `item`, from the host at the `gate`; raises as `Batcher.__call__` does."""
     host: Resident = gate.host
     queue = host.queue
     request = LoneRequest()
-    request.item, request.arrived, request.place, request.answer = item, arrived, queue, None
+    request.item, request.arrived, request.place, request.answer = item, arrived, queue, _NOT_YET
     gate.host, queue.alone = None, request  # from here to the next line no signal can come between
     gate.admitted += 1
     try:
         await _others_first()
-        if request.answer is None and (outputs := _in_the_name_of(host, request)):
+        if queue.alone is request and (outputs := _in_the_name_of(host, request)):
             return outputs[0]
         return await request.answer
     except BaseException:

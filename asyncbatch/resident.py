@@ -163,8 +163,9 @@ class Resident(Pilot):
             if flight.items:
                 self._patient = False
                 outcome = self._fly(flight, now, reason)
-                self._hosts = flight.size == 1 and type(outcome) is tuple and not house.observers
-                return self.go_on(outcome[0]) if type(outcome) is tuple else outcome
+                at_once = isinstance(outcome, tuple)
+                self._hosts = at_once and flight.size == 1 and not house.observers
+                return self.go_on(outcome[0]) if at_once else outcome
             self._flight = None
         if queue.gate.admitted == queue.gone:
             return self._rest()
