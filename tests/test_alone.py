@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from callers import conserved, outcome, passes, running, until
@@ -29,6 +30,21 @@ async def alone(batcher: Any, times: int = 1) -> None:
     """Let the batcher know callers who come alone: from the second on they are served so."""
     for _ in range(times):
         assert await batcher("alone") == "alone"
+
+
+@contextlib.asynccontextmanager
+async def hosting(function: Any, **options: Any) -> AsyncIterator[Any]:
+    """A batcher that serves the next who comes alone."""
+    async with running(function, **options) as batcher:
+        await alone(batcher, 2)
+        yield batcher
+
+
+def end_of(call: Any) -> Any:
+    """Let a call that goes on by hand come to its end, and return its result."""
+    with pytest.raises(StopIteration) as end:
+        call.send(None)
+    return end.value.value
 
 
 def calling(batcher: Any, item: Any) -> asyncio.Task[Any]:
@@ -117,8 +133,7 @@ async def test_statistics_tell_where_the_one_is():
 @pytest.mark.virtual
 async def test_statistics_tell_how_long_it_waited():
     loop: Any = asyncio.get_running_loop()
-    async with running(Prompt()) as batcher:
-        await alone(batcher, 2)
+    async with hosting(Prompt()) as batcher:
         task = calling(batcher, 1)
         await has_called()
         loop._now += 3  # others hold up the loop
@@ -170,8 +185,7 @@ async def in_time(batcher: Any) -> Any:
 @pytest.mark.parametrize("other", [once, submitted, mapped, in_time])
 async def test_who_comes_in_the_same_pass_shares_the_batch_and_comes_after(other):
     function = Prompt()
-    async with running(function, max_batch_size=4) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function, max_batch_size=4) as batcher:
         first, second = calling(batcher, "a"), asyncio.create_task(outcome(other(batcher)))
         assert await asyncio.gather(first, second) == ["a", "b"]
         await alone(batcher)
@@ -180,8 +194,7 @@ async def test_who_comes_in_the_same_pass_shares_the_batch_and_comes_after(other
 
 async def test_many_who_come_at_once_fill_batches_as_ever():
     function = Prompt()
-    async with running(function, max_batch_size=64) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function, max_batch_size=64) as batcher:
         assert await asyncio.gather(*map(batcher, range(150))) == [*range(150)]
     assert [len(batch) for batch in function.batches] == [1, 1, 64, 64, 22]
     assert function.items[2:] == [*range(150)]
@@ -189,8 +202,7 @@ async def test_many_who_come_at_once_fill_batches_as_ever():
 
 async def test_after_several_the_next_one_alone_is_served_as_any():
     """They may be several again, and would have a pass more each time."""
-    async with running(Prompt()) as batcher:
-        await alone(batcher, 2)
+    async with hosting(Prompt()) as batcher:
         await asyncio.gather(batcher(1), batcher(2))
         task = asyncio.create_task(batcher(3))
         await has_called()
@@ -200,8 +212,7 @@ async def test_after_several_the_next_one_alone_is_served_as_any():
 @pytest.mark.parametrize("kind", ["reject", "evict", "wait"])
 async def test_who_finds_no_room_beside_it_is_told_as_ever(kind):
     function = Prompt()
-    async with running(function, queue=Fifo(maxsize=1, when_full=kind)) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function, queue=Fifo(maxsize=1, when_full=kind)) as batcher:
         first, second = calling(batcher, "a"), calling(batcher, "b")
         got = [type(each) if isinstance(each, Exception) else each for each in (await first, await second)]
         assert got == {"reject": ["a", QueueFull], "evict": [QueueFull, "b"], "wait": ["a", "b"]}[kind]
@@ -210,14 +221,11 @@ async def test_who_finds_no_room_beside_it_is_told_as_ever(kind):
 
 async def test_who_comes_after_one_with_a_future_shares_its_batch():
     function = Prompt()
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         first, call = batcher.submit("a"), batcher("b")
         call.send(None)
         assert await first == "a"
-        with pytest.raises(StopIteration) as end:
-            call.send(None)
-        assert end.value.value == "b"
+        assert end_of(call) == "b"
     assert function.batches[2:] == [["a", "b"]]
 
 
@@ -226,8 +234,7 @@ async def test_who_comes_after_one_with_a_future_shares_its_batch():
 
 async def test_one_who_is_cancelled_then_does_not_run():
     function = Prompt()
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         task = asyncio.create_task(batcher("cancelled"))
         await has_called()
         assert batcher.statistics().queued == 1
@@ -243,8 +250,7 @@ async def test_one_who_is_cancelled_then_does_not_run():
 
 async def test_one_who_is_dropped_then_does_not_run_and_holds_up_nobody():
     function = Prompt()
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         call = batcher("dropped")
         assert call.send(None) is None
         assert batcher.statistics().queued == 1
@@ -256,22 +262,18 @@ async def test_one_who_is_dropped_then_does_not_run_and_holds_up_nobody():
 
 async def test_one_who_never_goes_on_holds_up_nobody():
     function = Prompt()
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         call = batcher("stuck")
         call.send(None)
         assert await outcome(batcher("next")) == "next"  # which is there before
-        with pytest.raises(StopIteration) as end:
-            call.send(None)
-        assert end.value.value == "stuck"
+        assert end_of(call) == "stuck"
         assert conserved(batcher)
     assert function.batches[2:] == [["stuck", "next"]]
 
 
 async def test_one_who_goes_on_outside_of_any_task_is_served():
     function = Prompt()
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         call, results = batcher("by hand"), []
 
         def go_on() -> None:
@@ -317,8 +319,7 @@ async def test_a_slot_that_lands_beside_one_who_does_not_go_on_takes_it_aboard()
 )
 async def test_it_is_served_whatever_is_set(happens):
     function = Prompt()
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         task = calling(batcher, 1)
         await has_called()
         happens(batcher)
@@ -330,8 +331,7 @@ async def test_it_is_served_whatever_is_set(happens):
 
 async def test_a_wait_that_is_set_then_is_waited():
     function = Prompt()
-    async with running(function, max_batch_size=2) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function, max_batch_size=2) as batcher:
         task = calling(batcher, 1)
         await has_called()
         batcher.max_wait = 1000
@@ -355,8 +355,7 @@ async def test_it_is_served_while_slots_come_and_go(capacity):
 @pytest.mark.parametrize("drain", [True, False])
 async def test_closing_answers_it(drain):
     function = Prompt()
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         task = calling(batcher, 1)
         await has_called()
         closing = asyncio.create_task(batcher.aclose(drain=drain))
@@ -368,8 +367,7 @@ async def test_closing_answers_it(drain):
 
 
 async def test_closing_in_the_very_step_answers_it():
-    async with running(Prompt()) as batcher:
-        await alone(batcher, 2)
+    async with hosting(Prompt()) as batcher:
         kept, told = batcher("kept"), batcher("told")
         kept.send(None)
         batcher._shut(drain=True)
@@ -381,8 +379,7 @@ async def test_closing_in_the_very_step_answers_it():
 
 
 async def test_closing_without_draining_tells_it():
-    async with running(Prompt()) as batcher:
-        await alone(batcher, 2)
+    async with hosting(Prompt()) as batcher:
         call = batcher("told")
         call.send(None)
         batcher._shut(drain=False)
@@ -393,8 +390,7 @@ async def test_closing_without_draining_tells_it():
 
 async def test_a_batcher_whose_task_is_cancelled_tells_it_and_serves_the_next():
     function = Prompt()
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         call = batcher("told")
         call.send(None)
         function.tasks[0].cancel()
@@ -407,15 +403,12 @@ async def test_a_batcher_whose_task_is_cancelled_tells_it_and_serves_the_next():
 
 async def test_one_of_two_slots_whose_task_is_cancelled_leaves_it_to_the_other():
     function = Prompt()
-    async with running(function, executor=InlineExecutor(2)) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function, executor=InlineExecutor(2)) as batcher:
         call = batcher("late")
         call.send(None)
         function.tasks[-1].cancel()
         await passes()
-        with pytest.raises(StopIteration) as end:
-            call.send(None)
-        assert end.value.value == "late"
+        assert end_of(call) == "late"
 
 
 async def test_one_whose_host_is_gone_waits_for_the_other_that_is_busy():
@@ -434,9 +427,7 @@ async def test_one_whose_host_is_gone_waits_for_the_other_that_is_busy():
         gate.set()
         assert await slow == "slow"
         await until(future.done)
-        with pytest.raises(StopIteration) as end:
-            call.send(None)
-        assert end.value.value == "late"
+        assert end_of(call) == "late"
 
 
 async def test_a_host_that_is_gone_serves_nobody():
@@ -469,8 +460,7 @@ async def test_a_host_that_is_gone_serves_nobody():
 )
 async def test_an_error_is_the_callers_and_the_next_one_is_served(step, expected):
     function = Prompt(script=[0, 0, step])
-    async with running(function, name="it") as batcher:
-        await alone(batcher, 2)
+    async with hosting(function, name="it") as batcher:
         error = await outcome(batcher("bad"))
         assert type(error) is expected
         assert any("batcher 'it'" in note for note in [*getattr(error, "__notes__", ()), str(error)])
@@ -485,8 +475,7 @@ async def test_an_error_of_a_function_that_is_not_async_too():
             raise StopIteration
         return items
 
-    async with running(function, executor=InlineExecutor()) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function, executor=InlineExecutor()) as batcher:
         assert type(await outcome(batcher("bad"))) is RuntimeError
         await alone(batcher, 3)
 
@@ -497,8 +486,7 @@ async def test_an_error_keeps_nothing_of_ours_alive():
 
     function = Prompt(script=[0, 0, ValueError])
     gc.collect()
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         error = await outcome(batcher(Item()))
         function.batches.clear()
         frames = []
@@ -515,8 +503,7 @@ async def test_an_error_keeps_nothing_of_ours_alive():
 async def test_one_who_goes_before_it_sees_its_error_leaves_nothing_to_report():
     loop, reports = asyncio.get_running_loop(), []
     loop.set_exception_handler(lambda _, context: reports.append(context))
-    async with running(Prompt(script=[0, 0, ValueError])) as batcher:
-        await alone(batcher, 2)
+    async with hosting(Prompt(script=[0, 0, ValueError])) as batcher:
         call = batcher("bad")
         call.send(None)
         assert type(await outcome(batcher("as bad"))) is ValueError  # of a batch of both
@@ -557,8 +544,7 @@ async def test_its_own_time_limit_still_holds():
         async with asyncio.timeout(0.01):
             return await function(items)
 
-    async with running(bounded) as batcher:
-        await alone(batcher, 2)
+    async with hosting(bounded) as batcher:
         assert type(await outcome(batcher("slow"))) is TimeoutError
         await alone(batcher, 3)
 
@@ -566,8 +552,7 @@ async def test_its_own_time_limit_still_holds():
 async def test_who_leaves_a_function_that_waits_cancels_it():
     forever = asyncio.Event()
     function = Prompt(script=[0, 0, forever])
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         task = asyncio.create_task(batcher("slow"))
         await until(lambda: function.running)
         assert (batcher.statistics().queued, batcher.statistics().in_flight) == (0, 1)
@@ -581,8 +566,7 @@ async def test_who_leaves_a_function_that_waits_cancels_it():
 
 async def test_who_is_dropped_after_its_future_was_cancelled_just_ends():
     function = Prompt(script=[0, 0, asyncio.Event()])
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         call = batcher("slow")
         call.send(None)
         call.send(None).cancel()
@@ -594,8 +578,7 @@ async def test_who_is_dropped_after_its_future_was_cancelled_just_ends():
 async def test_closing_waits_for_a_function_that_waits():
     gate = asyncio.Event()
     function = Prompt(script=[0, 0, gate])
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         task = calling(batcher, "slow")
         await until(lambda: function.running)
         closing = asyncio.create_task(batcher.aclose())
@@ -609,8 +592,7 @@ async def test_closing_waits_for_a_function_that_waits():
 async def test_those_who_come_while_it_waits_share_the_next_batch():
     gate = asyncio.Event()
     function = Prompt(script=[0, 0, gate])
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         task = calling(batcher, "slow")
         await until(lambda: function.running)
         others = [calling(batcher, item) for item in "ab"]
@@ -624,8 +606,7 @@ async def test_who_comes_while_it_waits_passes_by_the_gate():
     """Where nobody can be woken, an arrival need not look for one."""
     gate = asyncio.Event()
     function = Prompt(script=[0, 0, gate])
-    async with running(function, max_batch_size=64) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function, max_batch_size=64) as batcher:
         tasks = [calling(batcher, "slow")]
         await until(lambda: function.running)
         tasks += [calling(batcher, item) for item in range(40)]
@@ -662,8 +643,7 @@ async def test_a_function_may_wake_the_one_in_whose_name_it_runs(then):
 
 async def test_a_batcher_whose_task_is_cancelled_as_it_takes_over_tells_the_caller():
     function = Prompt(script=[0, 0, asyncio.Event()])
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         call = batcher("slow")
         call.send(None)
         call.send(None)  # the function waits
@@ -707,8 +687,7 @@ async def test_the_function_that_calls_its_own_batcher_is_told():
             return [await outcome(batcher("deeper"))]
         return items
 
-    async with running(function) as batcher:
-        await alone(batcher, 2)
+    async with hosting(function) as batcher:
         assert type(await outcome(batcher("deep"))) is WouldDeadlock
         await alone(batcher, 3)
 
