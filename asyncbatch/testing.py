@@ -36,7 +36,7 @@ _MIDST = 0.005
 class VirtualClockLoop(asyncio.SelectorEventLoop):
     """An event loop whose time stands still while anything can run, and jumps to the next timer when nothing can.
 
-    `time()` starts at 0. While a call made with `run_in_executor` is out, as every batch in a thread or a pool is, the
+    `time()` starts at 0. While a call made with `run_in_executor` is out, or a batch in a thread or a pool is, the
     clock waits for it in real time, up to `patience` seconds, and does not run away. If nothing is scheduled and nothing
     is out, nothing will ever happen: then, after `patience` real seconds in which another thread may still come to help,
     `select` raises `RuntimeError` with the tasks that wait, where another loop would hang.
@@ -68,6 +68,10 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     def set_default_executor(self, executor: Any) -> None:
         self._default = executor
         super().set_default_executor(executor)
+
+    def expect(self, answers: int) -> None:
+        """Wait in real time for so many more `answers` of threads, or fewer, that are called otherwise."""
+        self._out += answers
 
     def _tell_back(self, _: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed

@@ -34,6 +34,7 @@ from asyncbatch import (
     ThreadExecutor,
 )
 from asyncbatch.executors import ray as ray_room
+from asyncbatch.executors.aside import Aside
 from asyncbatch.testing import RecordingFunction
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="default")
@@ -466,6 +467,92 @@ async def test_threads_end_with_their_batcher():
     for thread in started:
         thread.join(5)
         assert not thread.is_alive()
+
+
+async def test_a_thread_ends_with_its_slot_though_nobody_closed_that():
+    (slot,) = ThreadExecutor().open(thread_of, "embed", 1)
+    (thread,) = await slot.run([1], contextvars.Context())
+    del slot
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+async def test_a_thread_keeps_nothing_of_a_batch_while_it_waits_for_the_next():
+    class Thing:
+        pass
+
+    async with running(lambda items: [Thing() for _ in items]) as batcher:
+        thing = Thing()
+        gone = [weakref.ref(thing), weakref.ref(await outcome(batcher(thing)))]
+        del thing
+        await outcome(batcher(2))  # by then it is done with the first, and may still hold what it gave for this one
+        gc.collect()
+        assert [each() for each in gone] == [None, None]
+
+
+async def test_after_it_was_closed_a_thread_refuses_work_instead_of_leaving_it_undone():
+    aside = Aside("of a test")
+    assert await aside.run(int, "5") == 5
+    assert aside.close(None) is None
+    with pytest.raises(RuntimeError, match="closed"):
+        aside.submit(int, "6")
+    assert aside.close(print) is None
+
+
+async def test_a_thread_that_was_never_needed_runs_what_it_is_closed_with():
+    aside, done = Aside("of a test"), []
+    ended = aside.close(lambda: done.append(threading.current_thread()))
+    await asyncio.wrap_future(ended)
+    assert done != [threading.current_thread()]
+    assert len(done) == 1
+
+
+async def test_what_a_thread_is_closed_with_may_fail():
+    aside = Aside("of a test")
+    ended = aside.close(lambda: 1 / 0)
+    await asyncio.wrap_future(ended)
+
+
+@pytest.mark.virtual
+async def test_the_virtual_clock_stands_still_while_a_thread_works():
+    loop = asyncio.get_running_loop()
+
+    def function(items):
+        told = concurrent.futures.Future()
+        loop.call_soon_threadsafe(lambda: told.set_result(loop.time()))
+        return [told.result(5)] * len(items)
+
+    timer = loop.call_later(3600, print)
+    async with running(function) as batcher:
+        for _ in range(3):
+            assert await outcome(batcher(1)) == 0
+    timer.cancel()
+
+
+def test_a_thread_whose_loop_was_closed_ends_without_noise(capsys):
+    entered, let_go = threading.Event(), threading.Event()
+
+    def function(items):
+        entered.set()
+        let_go.wait(5)
+        return thread_of(items)
+
+    loop = asyncio.new_event_loop()
+    (slot,) = ThreadExecutor().open(function, "embed", 1)
+    working = loop.create_task(slot.run([1], contextvars.Context()))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert entered.wait(5)
+    working.cancel()
+    loop.run_until_complete(asyncio.wait([working]))
+    loop.close()
+    let_go.set()
+    slot.close()
+    for thread in threading.enumerate():
+        if thread.name == "asyncbatch embed":
+            thread.join(5)
+            assert not thread.is_alive()
+    assert capsys.readouterr() == ("", "")
 
 
 # Any concurrent.futures.Executor

@@ -24,7 +24,7 @@ ROOMS = """
     gate doorbell lobby order discipline intake ranked queues
     policies batchtime objectives turns returning lull departures
     parts lobbies keyed keys lengths
-    executors.slot executors.inline executors.answers executors.aside executors.futures
+    executors.slot executors.inline executors.answers executors.aside executors.thread executors.futures
     executors.references executors.packing executors.framing executors.arena executors.cargo
     executors.worker executors.child executors.restarts executors.process executors
     executors.replica executors.ray

@@ -942,6 +942,47 @@ def test_the_interpreter_exits_without_noise(script):
     assert run_script(script) == (0, ["1"], "")
 
 
+WORKS_AS_THE_PROGRAM_ENDS = """
+    import asyncio, asyncbatch, atexit, os, sys, threading
+
+    begun, ending = threading.Event(), threading.Event()
+    atexit.register(ending.set)
+
+    def function(items):
+        begun.set()
+        ending.wait()
+        print("done")
+        return items
+
+    async def main():
+        batcher = asyncbatch.Batcher(function)
+        await batcher.__aenter__()
+        caller = asyncio.ensure_future(batcher(1))
+        await asyncio.to_thread(begun.wait)
+
+    asyncio.run(main())
+"""
+
+
+def test_a_batch_in_a_thread_that_runs_as_the_program_ends_comes_to_its_end():
+    assert run_script(WORKS_AS_THE_PROGRAM_ENDS) == (0, ["done"], "")
+
+
+def test_a_fork_that_ends_does_not_wait_for_threads_which_it_does_not_have():
+    script = (
+        WORKS_AS_THE_PROGRAM_ENDS
+        + """
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        print("ended")
+    else:
+        sys.exit()
+    """
+    )
+    assert run_script(script) == (0, ["ended", "done"], "")
+
+
 def test_exit_from_an_inline_function_ends_the_process_with_its_code_and_no_noise():
     script = """
         import asyncio, asyncbatch

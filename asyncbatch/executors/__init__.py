@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from asyncbatch.function import is_async
 
-from .futures import FuturesExecutor, ThreadExecutor
+from .futures import FuturesExecutor
 from .inline import InlineExecutor
 from .process import ProcessExecutor
 from .slot import Executor, Slot
+from .thread import ThreadExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

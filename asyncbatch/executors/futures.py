@@ -1,4 +1,4 @@
-"""Threads, and any `concurrent.futures.Executor`: the function runs elsewhere, and an answer always comes back."""
+"""Any `concurrent.futures.Executor` of the user's: the function runs there, and an answer always comes back."""
 
 from __future__ import annotations
 
@@ -18,32 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextvars import Context
 
-__all__ = ("FuturesExecutor", "FuturesSlot", "ThreadExecutor", "ThreadSlot")
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadExecutor:
-    """Runs the function in `workers` threads of the batcher's own, one batch each at a time.
-
-    A class is built once in each thread, when the batcher is entered. A thread cannot be stopped: a batch whose callers
-    have all left keeps its thread until it ends, and so does one that is still running when the batcher closes.
-    """
-
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        parameters.count("workers", self.workers)
-
-    def accept(self, function: Callable[..., Any]) -> None:
-        """Raise `TypeError` if `function` cannot run here."""
-        refuse_async(function, "a thread")
-
-    @property
-    def capacity(self) -> int:
-        return self.workers
-
-    def open(self, function: Callable[..., Any], name: str, count: int) -> Sequence[ThreadSlot]:
-        return [ThreadSlot(function, f"asyncbatch {name}") for _ in range(count)]
+__all__ = ("FuturesExecutor", "FuturesSlot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +99,3 @@ class FuturesSlot:
 
     def close(self) -> None:
         self._function = None  # what was built here goes, however long the batcher is kept
-
-
-class ThreadSlot(FuturesSlot):
-    """One thread of the batcher's own. It starts with the first work."""
-
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
-        super().__init__(concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix=name), function)
-        self._built = not is_class(function)
-
-    @property
-    def available(self) -> bool:
-        return self._built and super().available
-
-    async def prepare(self) -> None:
-        await super().prepare()
-        if not self._built:
-            ok, outcome = await asyncio.get_running_loop().run_in_executor(self, answer, self._function)  # type: ignore[arg-type]
-            if not ok:
-                raise outcome
-            self._function, self._built = outcome, True
-
-    def close(self) -> None:
-        super().close()
-        self._pool.shutdown(wait=False)
