@@ -1,13 +1,18 @@
 """Lull: whether the loop has more to do first, before a batch that is not full begins.
 
 Callers who come over a network are back within a few passes of the loop, which is busy with them. A batch that began at the
-first of them would hold up the others, if it runs on the loop, or in a thread, which shares the interpreter with it: they
-would split into halves or thirds, in batches of such a size. So there the loop goes first as long as it stirs: as its
-passes bring somebody, or take a while. That takes no time but for work, for half of that of a batch, or 2.5 ms, at most.
+first of them would leave without the others, and they would split into halves or thirds, in batches of such a size. So the
+loop goes first as long as it stirs: as its passes bring somebody, or take a while. On the loop, or in a thread that works
+all the time, the batch would hold it up anyway, as the two share the interpreter: so that may last for the time of a batch,
+or 2.5 ms.
 
-A process or a cluster works beside the loop, and would stand idle: its batch begins at once, but for a pass in which the
-callers in this very program come back. Where the loop went first for long, several times, and nobody came, it is busy with
-something else, and this is only tried now and then.
+In another process, or in a thread that mostly waits, for a device or an answer, the batch would be at work meanwhile. What
+is lost then is the time since the last one came back, and what is gained is what a batch costs however small it is. Nobody
+knows that, but half of a batch's time is a good guess: callers who are back sooner share a batch, and where the loop has
+more to do than that, halves are better than a whole, as one is at work while the loop is.
+
+Where the loop went first for long, several times, and nobody came, it is busy with something else, and this is only tried
+now and then.
 """
 
 from __future__ import annotations
@@ -26,23 +31,27 @@ __all__ = ("Lull",)
 
 _WORTH = 0.0001  # seconds; a pass takes microseconds, and is not worth it before shorter batches
 _NOTICEABLE = 0.05  # of a batch's time: a pass that takes longer was one with work in it
-_LONGEST = 0.5  # of a batch's time, and no more than `SHORTEST`: how long the loop goes first
+_LONGEST = 1.0  # of a batch's time, and no more than `SHORTEST`: how long the loop goes first,
+_BESIDE = 0.5  # or else so much, since a batch came back, where the next could be at work meanwhile,
+_WAITS = 0.125  # as it could if that worked for no more of its time than this
 _BARREN = 8  # so many times in a row it brought nobody, and the loop does not go first any more,
 _EVERY = 32  # but once in so many batches, to see
 
 
 class Lull:
-    """What one slot's resident knows of the loop between two batches. `where` the work of the slot runs is as in `Slot`.
+    """What one slot's resident knows of the loop between two batches.
 
     `took` is for how long the last batch ran, if that makes passes worth giving, else 0.0; `trying` says whether there is
     something to learn from the pass that was given last.
     """
 
-    def __init__(self, queue: IntakeQueue, stopwatch: Callable[[], float], where: str) -> None:
+    def __init__(self, queue: IntakeQueue, stopwatch: Callable[[], float], slot: Any) -> None:
         self.took = 0.0
         self.trying = False
+        where = getattr(slot, "where", "apart")
         self._on_loop = where == "loop"
-        self._worth = math.inf if where == "apart" else _WORTH
+        self._beside = where == "apart"  # whether the next batch could be at work while the loop goes first
+        self._thread: Any = slot if where == "thread" else None
         self._queue = queue
         self._stopwatch: Any = stopwatch
         self._landed = 0.0
@@ -53,8 +62,10 @@ class Lull:
 
     def landed(self, now: float, seconds: float, size: int) -> None:
         """Note that a batch of `size` items ran for `seconds`, until `now`; after one alone nobody is waited for."""
-        self.took = seconds if size > 1 and seconds >= self._worth else 0.0
+        self.took = seconds if size > 1 and seconds >= _WORTH else 0.0
         self._landed, self._since = now, math.inf
+        if self._thread is not None:
+            self._beside = getattr(self._thread, "worked", math.inf) < seconds * _WAITS
 
     def opens(self) -> bool:
         """Tell whether the loop goes first, now that a batch has landed while others wait."""
@@ -64,11 +75,13 @@ class Lull:
 
     def stirs(self, spare: float) -> bool:
         """Tell whether the loop goes first, once more; those who wait could wait for `spare` seconds without being late."""
-        longest = min(self.took * _LONGEST, SHORTEST)
+        longest = min(self.took * (_BESIDE if self._beside else _LONGEST), SHORTEST)
         if spare < longest:
             return False
         if self._since == math.inf:
-            return (self._queue.qsize() > 1 or self._stopwatch() - self._landed < self.took) and self._begin()
+            idle = self._stopwatch() - self._landed
+            pays = idle < longest if self._beside else self._queue.qsize() > 1 or idle < self.took
+            return pays and self._begin()
         looked, admitted = self._looked, self._admitted
         self._look()
         late = self._looked - self._since >= longest
@@ -86,7 +99,7 @@ class Lull:
         """Let the loop go first, unless that brought nobody of late."""
         self._look()
         self.trying = self._barren < _BARREN or not self._barren % _EVERY
-        self._since = self._looked if self.trying else -math.inf
+        self._since = (self._landed if self._beside else self._looked) if self.trying else -math.inf
         self._barren += not (self.trying and self.took)  # else it is known in the end whether it was for nothing
         return self.trying
 

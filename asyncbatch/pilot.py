@@ -30,7 +30,7 @@ class Pilot:
         self.queue = house.queue
         self._house = house
         self._departures = house.departures
-        self._lull = Lull(house.queue, house.stopwatch, getattr(slot, "where", "apart"))
+        self._lull = Lull(house.queue, house.stopwatch, slot)
         self._time = house.loop.time
         self._stopwatch = house.stopwatch
         self._began = 0.0

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import weakref
 
 import anyio
@@ -312,9 +313,11 @@ async def test_a_thread_is_taken_until_its_work_ends_though_its_task_was_cancell
     async with its_task_cancelled(function) as batcher:
         second = asyncio.create_task(batcher("second"))
         await passes(20)
-        assert function.batches == [["first"]]
+        third = asyncio.create_task(batcher("third"))
+        await passes(20)
         function.gate.set()
-        assert await second == "second"  # the virtual clock would not wait for the thread, so there is no timeout here
+        assert await outcome(asyncio.gather(second, third)) == ["second", "third"]
+        assert function.batches == [["first"], ["second", "third"]]
         assert function.most_running == 1
 
 
@@ -464,9 +467,32 @@ async def test_threads_end_with_their_batcher():
         await outcomes(batcher, 1, 2, 3, 4)
         started = set(threading.enumerate()) - before
         assert started
-    for thread in started:
+    kept = [weakref.ref(thread) for thread in started]
+    while started:
+        thread = started.pop()
         thread.join(5)
         assert not thread.is_alive()
+    del thread
+    gc.collect()
+    assert [each() for each in kept] == [None] * 2
+
+
+async def test_a_slot_in_a_thread_tells_for_how_long_its_last_batch_worked():
+    def function(items):
+        until = time.thread_time() + items[0]
+        while time.thread_time() < until:
+            pass
+        return items
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for executor in (ThreadExecutor(), FuturesExecutor(pool)):
+            (slot,) = executor.open(function, "works", 1)
+            assert slot.where == "thread"
+            await slot.run([0.002], contextvars.Context())
+            assert slot.worked >= 0.002
+            await slot.run([0], contextvars.Context())
+            assert slot.worked < 0.002
+            slot.close()
 
 
 async def test_a_thread_ends_with_its_slot_though_nobody_closed_that():
@@ -515,7 +541,7 @@ async def test_what_a_thread_is_closed_with_may_fail():
 
 
 @pytest.mark.virtual
-async def test_the_virtual_clock_stands_still_while_a_thread_works():
+async def test_the_virtual_clock_stands_still_while_a_thread_works_and_no_longer():
     loop = asyncio.get_running_loop()
 
     def function(items):
@@ -525,8 +551,9 @@ async def test_the_virtual_clock_stands_still_while_a_thread_works():
 
     timer = loop.call_later(3600, print)
     async with running(function) as batcher:
-        for _ in range(3):
-            assert await outcome(batcher(1)) == 0
+        for now in range(3):
+            assert await outcome(batcher(1)) == now
+            await asyncio.sleep(1)
     timer.cancel()
 
 

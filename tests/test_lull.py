@@ -17,21 +17,24 @@ pytestmark = pytest.mark.virtual
 
 @dataclass(frozen=True)
 class Place:
-    """An executor that says where its one slot works; in truth that is on the loop."""
+    """An executor that says where its one slot works, and in a thread for how many seconds; in truth that is on the loop."""
 
     where: str
+    worked: float | None = None
     capacity: int = 1
 
     def open(self, function: Any, name: str, count: int) -> list[Any]:
-        return [Somewhere(self.where, function) for _ in range(count)]
+        return [Somewhere(self, function) for _ in range(count)]
 
 
 class Somewhere:
     cancellable = False
     available = True
 
-    def __init__(self, where: str, function: Any) -> None:
-        self.where = where
+    def __init__(self, place: Place, function: Any) -> None:
+        self.where = place.where
+        if place.worked is not None:
+            self.worked = place.worked
         self._function = function
 
     async def prepare(self) -> None:
@@ -44,8 +47,9 @@ class Somewhere:
         pass
 
 
-SHARING = [InlineExecutor(), Place("thread")]
-ALL = [*SHARING, Place("apart")]
+SHARING = [InlineExecutor(), Place("thread"), Place("thread", worked=1.0)]
+BESIDE = [Place("apart"), Place("thread", worked=0.0)]
+ALL = [*SHARING, *BESIDE]
 
 
 class Journal(RecordingFunction):
@@ -72,6 +76,15 @@ async def call_again(batcher: Any, later: int) -> None:
         await batcher(later)
 
 
+async def one_pass_after_the_other(batcher: Any, items: str) -> None:
+    first, *others = items
+    calls = [asyncio.create_task(batcher(first))]
+    for item in others:
+        calls.append(asyncio.create_task(batcher(item)))
+        await asyncio.sleep(0)
+    await asyncio.gather(*calls)
+
+
 def now() -> float:
     return asyncio.get_running_loop().time()
 
@@ -83,7 +96,7 @@ async def hold_up(seconds: float) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("executor", SHARING, ids=str)
+@pytest.mark.parametrize("executor", ALL, ids=str)
 async def test_callers_back_in_one_pass_after_the_other_share_a_batch(executor):
     function = RecordingFunction(seconds=0.0005)
     async with running(function, max_batch_size=16, executor=executor) as batcher:
@@ -91,7 +104,7 @@ async def test_callers_back_in_one_pass_after_the_other_share_a_batch(executor):
     assert function.batches == [[*range(8)]] * 12
 
 
-@pytest.mark.parametrize("executor", SHARING, ids=str)
+@pytest.mark.parametrize("executor", ALL, ids=str)
 async def test_a_pass_that_costs_nothing_is_given_however_often_it_brought_nobody(executor):
     function = RecordingFunction(seconds=0.0005)
     async with running(function, max_batch_size=16, executor=executor) as batcher:
@@ -101,24 +114,15 @@ async def test_a_pass_that_costs_nothing_is_given_however_often_it_brought_nobod
     assert function.batches == [[*range(8)]] * 32
 
 
-async def test_those_who_come_one_pass_after_the_other_share_a_batch_after_a_silence_too():
+@pytest.mark.parametrize("executor", ALL, ids=str)
+async def test_those_who_come_one_pass_after_the_other_share_a_batch_after_a_silence_too_but_not_beside_the_loop(executor):
     function = RecordingFunction(seconds=0.0005)
-    async with running(function, max_batch_size=16) as batcher:
+    async with running(function, max_batch_size=16, executor=executor) as batcher:
         await asyncio.gather(*map(batcher, "ab"))
         await asyncio.sleep(1)
-        calls = [asyncio.create_task(batcher("c"))]
-        for item in "def":
-            calls.append(asyncio.create_task(batcher(item)))
-            await asyncio.sleep(0)
-        await asyncio.gather(*calls)
-    assert function.batches == [["a", "b"], ["c", "d", "e", "f"]]
-
-
-async def test_a_slot_that_works_apart_begins_with_the_first_of_them():
-    function = RecordingFunction(seconds=0.0005)
-    async with running(function, max_batch_size=16, executor=Place("apart")) as batcher:
-        await asyncio.gather(*[call_again(batcher, later) for later in range(8)])
-    assert len(function.batches[1]) < 8
+        await one_pass_after_the_other(batcher, "cdef")
+    first = [["a", "b"], ["c", "d", "e", "f"]]
+    assert function.batches == first if executor in SHARING else len(function.batches[1]) < 4
 
 
 @pytest.mark.parametrize("executor", ALL, ids=str)
@@ -169,6 +173,34 @@ async def test_a_busy_loop_goes_first_for_a_while_at_the_most(executor, seconds,
     assert begins <= function.times[1] < begins + 4 * seconds
 
 
+@pytest.mark.parametrize(
+    ("executor", "longest"), [*[(each, 1) for each in SHARING], *[(each, 0.5) for each in BESIDE]], ids=str
+)
+async def test_the_loop_goes_first_for_the_time_of_a_batch_but_for_half_of_it_beside_the_loop(executor, longest):
+    function = Journal(0.002)
+    async with running(function, max_batch_size=16, executor=executor) as batcher:
+        first = [batcher.submit(item) for item in "ab"]
+        await passes()
+        second = batcher.submit("c")
+        await asyncio.sleep(0.00199)
+        busy = asyncio.create_task(hold_up(0.00015))
+        await asyncio.gather(*first, second)
+        busy.cancel()
+    begins = 0.002 + longest * 0.002
+    assert begins <= function.times[1] < begins + 0.001
+
+
+@pytest.mark.parametrize(("after", "goes_first"), [(0.0009, True), (0.0011, False)])
+@pytest.mark.parametrize("executor", BESIDE, ids=str)
+async def test_beside_the_loop_that_counts_from_when_a_batch_came_back(executor, after, goes_first):
+    function = RecordingFunction(seconds=0.002)
+    async with running(function, max_batch_size=16, executor=executor) as batcher:
+        await asyncio.gather(*map(batcher, "ab"))
+        await asyncio.sleep(after)
+        await one_pass_after_the_other(batcher, "cdef")
+    assert (function.batches[1] == [*"cdef"]) == goes_first
+
+
 @pytest.mark.parametrize("executor", SHARING, ids=str)
 async def test_a_loop_that_is_busy_with_something_else_is_not_waited_for_in_the_long_run(executor):
     function = Journal(0.001)
@@ -178,7 +210,7 @@ async def test_a_loop_that_is_busy_with_something_else_is_not_waited_for_in_the_
         for _ in range(40):
             called = now()
             await asyncio.gather(*map(batcher, "abc"))
-            waits.append(function.times[-1] - called > 0.0004)
+            waits.append(function.times[-1] - called > 0.0009)
         busy.cancel()
     assert waits == [False] + [True] * 8 + [False] * 24 + [True] + [False] * 6
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from asyncbatch.scatter import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
-__all__ = ("answer", "answer_plainly", "plain", "refuse_async")
+__all__ = ("answer", "answer_plainly", "plain", "refuse_async", "timed")
 
 
 def answer(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
@@ -26,6 +28,15 @@ def answer(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
         return True, function(*args)
     except BaseException as error:  # noqa: BLE001  # see the module's docstring
         return False, _tame(error)
+
+
+def timed(slot: Any, context: Context, function: Callable[..., Any], items: list[Any]) -> Any:
+    """Call `function` in `context`, in a thread, and tell the `slot` for how many seconds that `worked`."""
+    began = time.thread_time()
+    try:
+        return context.run(function, items)
+    finally:
+        slot.worked = time.thread_time() - began
 
 
 def answer_plainly(

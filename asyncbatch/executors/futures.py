@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from asyncbatch import padding, parameters
 from asyncbatch.function import is_class, name_of
 
-from .answers import answer, answer_plainly, refuse_async
+from .answers import answer, answer_plainly, refuse_async, timed
 from .inline import drive
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class FuturesSlot:
     """One batch at a time in a pool that others may use too."""
 
     cancellable = False
+    worked = 0.0
 
     def __init__(self, pool: concurrent.futures.Executor, function: Callable[..., Any]) -> None:
         self._pool = pool
@@ -77,7 +78,7 @@ class FuturesSlot:
             await asyncio.wait([asyncio.wrap_future(self._running)])
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
-        how = (padding.gathering, answer_plainly) if self.where == "apart" else (context.run, answer)
+        how = (padding.gathering, answer_plainly) if self.where == "apart" else (answer, timed, self, context)
         call = *how, self._function, items
         try:
             ok, outcome, *gathered = await asyncio.get_running_loop().run_in_executor(self, *call)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ class Slot(Protocol):
 
     # It may have `ends_with_close = True`: closing it stops its work, so nobody need wait for what nobody wants any more.
     # It may say `where` its work runs: on the "loop", in a "thread", which shares the interpreter with it, or "apart", as
-    # one that does not say is taken to.
+    # one that does not say is taken to. In a thread it has the seconds that its last batch `worked`, and did not wait, too.
     # It may have `restarts`, a `Restarts`: the batcher hears from it when a worker is lost.
     # In another process it may run the function by `padding.gathering`, and `padding.tell` here what comes back of that.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asyncbatch import parameters
 from asyncbatch.function import is_class
 
-from .answers import refuse_async
+from .answers import refuse_async, timed
 from .aside import Aside
 from .inline import drive
 
@@ -50,6 +50,7 @@ class ThreadSlot:
 
     cancellable = False
     where = "thread"
+    worked = 0.0
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._function: Any = function
@@ -67,7 +68,7 @@ class ThreadSlot:
             self._function, self._built = await self._aside.run(self._function), True
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
-        ok, outcome = await self._aside.submit(context.run, self._function, items)
+        ok, outcome = await self._aside.submit(timed, self, context, self._function, items)
         try:
             if not ok:
                 raise outcome
