@@ -2,14 +2,14 @@
 
 Callers who come over a network are back within a few passes of the loop, which is busy with them. A batch that began at the
 first of them would leave without the others, and they would split into halves or thirds, in batches of such a size. So the
-loop goes first as long as it stirs: as its passes bring somebody, or take a while. On the loop, or in a thread that works
-all the time, the batch would hold it up anyway, as the two share the interpreter: so that may last for the time of a batch,
-or 2.5 ms.
+loop goes first as long as it stirs: as its passes bring somebody, or take a while. A batch that works on the loop, or all
+the time in a thread, which shares the interpreter with it, would hold it up anyway: so that may last for the time of a
+batch, or 2.5 ms.
 
-In another process, or in a thread that mostly waits, for a device or an answer, the batch would be at work meanwhile. What
-is lost then is the time since the last one came back, and what is gained is what a batch costs however small it is. Nobody
-knows that, but half of a batch's time is a good guess: callers who are back sooner share a batch, and where the loop has
-more to do than that, halves are better than a whole, as one is at work while the loop is.
+One in another process, or that mostly waits, for a device or an answer, would be at work meanwhile. What is lost then is
+the time since the last one came back, and what is gained is what a batch costs however small it is. Nobody knows that, but
+half of a batch's time is a good guess: callers who are back sooner share a batch, and where the loop has more to do than
+that, halves are better than a whole, as one is at work while the loop is.
 
 Where the loop went first for long, several times, and nobody came, it is busy with something else, and this is only tried
 now and then.
@@ -33,7 +33,7 @@ _WORTH = 0.0001  # seconds; a pass takes microseconds, and is not worth it befor
 _NOTICEABLE = 0.05  # of a batch's time: a pass that takes longer was one with work in it
 _LONGEST = 1.0  # of a batch's time, and no more than `SHORTEST`: how long the loop goes first,
 _BESIDE = 0.5  # or else so much, since a batch came back, where the next could be at work meanwhile,
-_WAITS = 0.125  # as it could if that worked for no more of its time than this
+_WAITS = 0.125  # as it could if the last one worked for no more of its time than this
 _BARREN = 8  # so many times in a row it brought nobody, and the loop does not go first any more,
 _EVERY = 32  # but once in so many batches, to see
 
@@ -50,8 +50,9 @@ class Lull:
         self.trying = False
         where = getattr(slot, "where", "apart")
         self._on_loop = where == "loop"
-        self._beside = where == "apart"  # whether the next batch could be at work while the loop goes first
         self._thread: Any = slot if where == "thread" else None
+        self._beside = False  # whether the next batch could be at work while the loop goes first, as the last one was
+        self._held = math.inf  # for how long the batch that flies held up the loop; so far it does
         self._queue = queue
         self._stopwatch: Any = stopwatch
         self._landed = 0.0
@@ -60,12 +61,16 @@ class Lull:
         self._admitted = 0  # how many had come by then
         self._barren = 0  # how many times in a row that was given, or would have been, and brought nobody
 
+    def waits(self, seconds: float) -> None:
+        """Note that the batch that flies held up the loop for `seconds`, and leaves it to others now."""
+        self._held = seconds
+
     def landed(self, now: float, seconds: float, size: int) -> None:
         """Note that a batch of `size` items ran for `seconds`, until `now`; after one alone nobody is waited for."""
         self.took = seconds if size > 1 and seconds >= _WORTH else 0.0
         self._landed, self._since = now, math.inf
-        if self._thread is not None:
-            self._beside = getattr(self._thread, "worked", math.inf) < seconds * _WAITS
+        worked = self._held if self._thread is None else getattr(self._thread, "worked", math.inf)
+        self._beside, self._held = worked < seconds * _WAITS, math.inf
 
     def opens(self) -> bool:
         """Tell whether the loop goes first, now that a batch has landed while others wait."""

@@ -165,7 +165,10 @@ class Resident(Pilot):
                 outcome = self._fly(flight, now, reason)
                 at_once = isinstance(outcome, tuple)
                 self._hosts = at_once and flight.size == 1 and not house.observers
-                return self.go_on(outcome[0]) if at_once else outcome
+                if at_once:
+                    return self.go_on(outcome[0])
+                lull.waits(self._stopwatch() - self._began)
+                return outcome
             self._flight = None
         if queue.gate.admitted == queue.gone:
             return self._rest()

@@ -47,8 +47,8 @@ class Somewhere:
         pass
 
 
-SHARING = [InlineExecutor(), Place("thread"), Place("thread", worked=1.0)]
-BESIDE = [Place("apart"), Place("thread", worked=0.0)]
+SHARING = [Place("thread"), Place("thread", worked=1.0)]
+BESIDE = [InlineExecutor(), Place("apart"), Place("thread", worked=0.0)]
 ALL = [*SHARING, *BESIDE]
 
 
@@ -153,6 +153,48 @@ async def test_where_a_full_batch_waits_only_the_loop_itself_lets_those_answered
     four = ["answered"] * 4
     first = [*four, "began"] if isinstance(executor, InlineExecutor) else ["began", *four]
     assert function.notes == ["began", *first, *four]
+
+
+@pytest.mark.parametrize(
+    ("held", "slept", "shares"),
+    [(0.0005, 0, True), (0.0003, 0.0003, True), (0.00005, 0.0005, False), (0, 0.0005, False)],
+    ids=["works", "half of it", "a tenth of it", "waits"],
+)
+async def test_a_function_on_the_loop_that_mostly_waits_is_beside_it(held, slept, shares):
+    batches = []
+
+    async def function(items: list[str]) -> list[str]:
+        batches.append(items)
+        asyncio.get_running_loop()._now += held
+        if slept:
+            await asyncio.sleep(slept)
+        return items
+
+    async with running(function, max_batch_size=16) as batcher:
+        await asyncio.gather(*map(batcher, "ab"))
+        await asyncio.sleep(1)
+        await one_pass_after_the_other(batcher, "cdef")
+    assert (batches[1] == [*"cdef"]) == shares
+
+
+async def test_it_is_so_as_long_as_its_last_batch_was():
+    seconds = iter([0.0, 0.0005, 0.0005])
+    batches = []
+
+    async def function(items: list[str]) -> list[str]:
+        batches.append(items)
+        if held := next(seconds):
+            asyncio.get_running_loop()._now += held
+        else:
+            await asyncio.sleep(0.0005)
+        return items
+
+    async with running(function, max_batch_size=16) as batcher:
+        for _ in range(2):
+            await asyncio.gather(*map(batcher, "ab"))
+            await asyncio.sleep(1)
+        await one_pass_after_the_other(batcher, "cdef")
+    assert batches[2] == [*"cdef"]
 
 
 # How long
