@@ -168,7 +168,7 @@ class Resident(Pilot):
                 if at_once:
                     return self.go_on(outcome[0])
                 lull.waits(self._stopwatch() - self._began)
-                return outcome
+                return outcome  # type: ignore[no-any-return]
             self._flight = None
         if queue.gate.admitted == queue.gone:
             return self._rest()

@@ -968,6 +968,28 @@ def test_a_batch_in_a_thread_that_runs_as_the_program_ends_comes_to_its_end():
     assert run_script(WORKS_AS_THE_PROGRAM_ENDS) == (0, ["done"], "")
 
 
+def test_a_batch_that_comes_to_a_thread_after_the_program_has_ended_fails_and_does_not_hang():
+    script = """
+    import atexit
+
+    def call_late():
+        try:
+            print(asyncio.run_coroutine_threadsafe(batcher(2), loop).result(10))
+        except RuntimeError as error:
+            print(type(error).__name__)
+
+    atexit.register(call_late)
+    import asyncio, asyncbatch, threading
+
+    batcher = asyncbatch.Batcher(lambda items: items)
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    asyncio.run_coroutine_threadsafe(batcher.__aenter__(), loop).result(10)
+    print(asyncio.run_coroutine_threadsafe(batcher(1), loop).result(10))
+    """
+    assert run_script(script) == (0, ["1", "RuntimeError"], "")
+
+
 def test_a_fork_that_ends_does_not_wait_for_threads_which_it_does_not_have():
     script = (
         WORKS_AS_THE_PROGRAM_ENDS

@@ -26,6 +26,7 @@ __all__ = ("Aside",)
 _Jobs: TypeAlias = "SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...], Callable[[tuple[bool, Any]], Any]] | None]"
 
 _at_work: dict[Thread, _Jobs] = {}
+_ending = False  # whether the interpreter does
 
 
 class Aside:
@@ -72,7 +73,7 @@ class Aside:
         ended: concurrent.futures.Future[None] | None = None
         if last is not None:
             done: concurrent.futures.Future[None] = concurrent.futures.Future()
-            with contextlib.suppress(RuntimeError):  # closed before; or the interpreter ends, and no thread starts any more
+            with contextlib.suppress(RuntimeError):  # closed before; or the interpreter ends
                 self._put(last, (), lambda _: done.set_result(None))
                 ended = done
         self._closed = True
@@ -80,8 +81,8 @@ class Aside:
         return ended
 
     def _put(self, call: Callable[..., Any], args: tuple[Any, ...], tell: Callable[[tuple[bool, Any]], Any]) -> None:
-        if self._closed:
-            raise RuntimeError(f"thread {self._name!r} takes no job after it was closed")
+        if self._closed or _ending:
+            raise RuntimeError(f"thread {self._name!r} takes no job after it was closed, or as the interpreter ends")
         if self._jobs is None:
             jobs: _Jobs = SimpleQueue()
             thread = Thread(target=_work, args=(jobs,), name=self._name, daemon=True)
@@ -124,6 +125,8 @@ def _work(jobs: _Jobs) -> None:
 @atexit.register
 def _finish() -> None:
     """Let what is at work as the interpreter ends come to its end, as it would in a pool of the standard library."""
+    global _ending  # noqa: PLW0603  # it is the state of the process
+    _ending = True
     for jobs in _at_work.copy().values():
         jobs.put(None)
     for thread in _at_work.copy():
