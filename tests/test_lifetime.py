@@ -1002,7 +1002,11 @@ def test_a_fork_that_ends_does_not_wait_for_threads_which_it_does_not_have():
         sys.exit()
     """
     )
-    assert run_script(script, "-W", "ignore::DeprecationWarning") == (0, ["ended", "done"], "")  # that of forking with threads
+    assert run_script(script, "-W", "ignore::DeprecationWarning") == (
+        0,
+        ["ended", "done"],
+        "",
+    )  # that of forking with threads
 
 
 def test_exit_from_an_inline_function_ends_the_process_with_its_code_and_no_noise():

@@ -217,6 +217,28 @@ def test_the_bottlenecks_are_those_that_were_worked_out():
     assert f"{found['limits']['images']['bytes_in_flight_for_a_thousand'] / 1e9:.0f} GB" in README
 
 
+# Of each row of who shares a batch, where its function waits.
+WAITING = {
+    "**asyncbatch, in a thread**": "thread",
+    "**in a process**": "process",
+    "**on the loop, awaiting a thread**": "loop",
+    "the loop by hand, in a thread": "hand",
+}
+
+
+def test_who_shares_a_batch_is_what_was_measured():
+    found = results("halves.json")
+    cases = [(function, size) for function in found["settings"]["functions"] for size in (16, 64)]
+    of = {(each["function"], each["connections"], each["place"]): each for each in found["rows"]}
+
+    def told(each: dict) -> str:
+        return f"{each['answered']:,.0f} ({each['p99_ms']:.{0 if each['p99_ms'] >= 9.95 else 1}f})"
+
+    assert {row: [cell.strip("*") for cell in cells] for row, cells in rows("Where the function mostly waits").items()} == {
+        row: [told(of[*case, place]) for case in cases] for row, place in WAITING.items()
+    }
+
+
 # Of each workload, which way of answering in batches is told of.
 BATCHED = {
     "recommender": "In batches",
