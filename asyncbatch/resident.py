@@ -78,7 +78,7 @@ class Resident(Pilot):
         doze = self._doze
         self._doze = None
         if self._preparing:
-            return self._prepare() if doze is not None else self._prepared(outcome)
+            return self._await_slot() if doze is not None else self._prepared(outcome)
         if self.slot.available:
             self._failure = None
             return self._board(outcome is True)

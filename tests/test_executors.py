@@ -234,6 +234,32 @@ async def test_a_class_that_cannot_be_built_fails_its_callers_and_is_tried_again
         assert attempts == 3
 
 
+@pytest.mark.parametrize("executor", ["inline", "thread"])
+async def test_a_class_that_cannot_be_built_is_tried_for_nobody_once(executor):
+    attempts = []
+
+    class Model:
+        def __init__(self):
+            attempts.append(1)
+            raise OSError
+
+        def __call__(self, items):
+            return items
+
+    with pytest.raises(OSError):
+        async with Batcher(Model, executor=executor):
+            pass
+    batcher = batched(Model, executor=executor)
+    async with contextlib.aclosing(batcher):
+        await outcome(batcher(1))
+        tried = len(attempts)
+        batcher.flush()
+        await passes()
+        assert len(attempts) == tried
+    await passes()
+    assert len(attempts) == tried
+
+
 @pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit, StopIteration])
 @pytest.mark.parametrize("executor", ["inline", "thread"])
 async def test_a_class_that_raises_the_oddest_things_does_not_hang_its_callers(executor, error):
