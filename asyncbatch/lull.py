@@ -50,7 +50,7 @@ class Lull:
         self.trying = False
         where = getattr(slot, "where", "apart")
         self._on_loop = where == "loop"
-        self._thread: Any = slot if where == "thread" else None
+        self._threaded: Any = slot if where == "thread" else None  # `_thread` would be a keyword where this is compiled
         self._beside = False  # whether the next batch could be at work while the loop goes first, as the last one was
         self._held = math.inf  # for how long the batch that flies held up the loop; so far it does
         self._queue = queue
@@ -69,7 +69,7 @@ class Lull:
         """Note that a batch of `size` items ran for `seconds`, until `now`; after one alone nobody is waited for."""
         self.took = seconds if size > 1 and seconds >= _WORTH else 0.0
         self._landed, self._since = now, math.inf
-        worked = self._held if self._thread is None else getattr(self._thread, "worked", math.inf)
+        worked = self._held if self._threaded is None else getattr(self._threaded, "worked", math.inf)
         self._beside, self._held = worked < seconds * _WAITS, math.inf
 
     def opens(self) -> bool:
