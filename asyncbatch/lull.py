@@ -61,9 +61,9 @@ class Lull:
         self._admitted = 0  # how many had come by then
         self._barren = 0  # how many times in a row that was given, or would have been, and brought nobody
 
-    def waits(self, seconds: float) -> None:
-        """Note that the batch that flies held up the loop for `seconds`, and leaves it to others now."""
-        self._held = seconds
+    def waits(self, seconds: float, size: int) -> None:
+        """Note that the batch that flies, of `size` items, held up the loop for `seconds`, and leaves it to others now."""
+        self._held = seconds if size > 1 else math.inf
 
     def landed(self, now: float, seconds: float, size: int) -> None:
         """Note that a batch of `size` items ran for `seconds`, until `now`; after one alone nobody is waited for."""

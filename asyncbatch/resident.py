@@ -167,7 +167,7 @@ class Resident(Pilot):
                 self._hosts = at_once and flight.size == 1 and not house.observers
                 if at_once:
                     return self.go_on(outcome[0])
-                lull.waits(self._stopwatch() - self._began)
+                lull.waits(self._stopwatch() - self._began, flight.size)
                 return outcome  # type: ignore[no-any-return]
             self._flight = None
         if queue.gate.admitted == queue.gone:

@@ -177,7 +177,8 @@ async def test_a_function_on_the_loop_that_mostly_waits_is_beside_it(held, slept
     assert (batches[1] == [*"cdef"]) == shares
 
 
-async def test_it_is_so_as_long_as_its_last_batch_was():
+@pytest.mark.parametrize("first", ["ab", "a"])
+async def test_it_is_so_as_long_as_its_last_batch_was(first):
     seconds = iter([0.0, 0.0005, 0.0005])
     batches = []
 
@@ -190,8 +191,8 @@ async def test_it_is_so_as_long_as_its_last_batch_was():
         return items
 
     async with running(function, max_batch_size=16) as batcher:
-        for _ in range(2):
-            await asyncio.gather(*map(batcher, "ab"))
+        for items in (first, "ab"):
+            await asyncio.gather(*map(batcher, items))
             await asyncio.sleep(1)
         await one_pass_after_the_other(batcher, "cdef")
     assert batches[2] == [*"cdef"]
