@@ -991,9 +991,7 @@ def test_a_batch_that_comes_to_a_thread_after_the_program_has_ended_fails_and_do
 
 
 def test_a_fork_that_ends_does_not_wait_for_threads_which_it_does_not_have():
-    script = (
-        WORKS_AS_THE_PROGRAM_ENDS
-        + """
+    forks = """
     child = os.fork()
     if child:
         os.waitpid(child, 0)
@@ -1001,12 +999,8 @@ def test_a_fork_that_ends_does_not_wait_for_threads_which_it_does_not_have():
     else:
         sys.exit()
     """
-    )
-    assert run_script(script, "-W", "ignore::DeprecationWarning") == (
-        0,
-        ["ended", "done"],
-        "",
-    )  # that of forking with threads
+    flags = "-W", "ignore::DeprecationWarning"  # that of a fork among threads
+    assert run_script(WORKS_AS_THE_PROGRAM_ENDS + forks, *flags) == (0, ["ended", "done"], "")
 
 
 def test_exit_from_an_inline_function_ends_the_process_with_its_code_and_no_noise():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-__all__ = ("answer", "answer_plainly", "plain", "refuse_async", "timed")
+__all__ = ("answer", "answer_plainly", "outcome_of", "plain", "refuse_async", "timed")
 
 
 def answer(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
@@ -28,15 +28,6 @@ def answer(function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
         return True, function(*args)
     except BaseException as error:  # noqa: BLE001  # see the module's docstring
         return False, _tame(error)
-
-
-def timed(slot: Any, context: Context, function: Callable[..., Any], items: list[Any]) -> Any:
-    """Call `function` in `context`, in a thread, and tell the `slot` for how many seconds that `worked`."""
-    began = time.thread_time()
-    try:
-        return context.run(function, items)
-    finally:
-        slot.worked = time.thread_time() - began
 
 
 def answer_plainly(
@@ -65,6 +56,26 @@ def plain(error: BaseException, dumps: Callable[[Any], bytes] = pickle.dumps) ->
         with contextlib.suppress(Exception):  # the user's class may be frozen
             error.add_note(f"in the worker:\n{trace}")
     return error
+
+
+def outcome_of(answered: tuple[bool, Any]) -> Any:
+    """Return what a function returned, or raise what it raised, as `answer` has told of it."""
+    ok, outcome = answered
+    try:
+        if not ok:
+            raise outcome
+        return outcome
+    finally:
+        del answered, outcome  # this frame is in the traceback of an exception, which must not be kept alive by itself
+
+
+def timed(slot: Any, context: Context, function: Callable[..., Any], items: list[Any]) -> Any:
+    """Call `function` in `context`, in a thread, and tell the `slot` for how many seconds that `worked`."""
+    began = time.thread_time()
+    try:
+        return context.run(function, items)
+    finally:
+        slot.worked = time.thread_time() - began
 
 
 def refuse_async(function: Callable[..., Any], where: str) -> None:

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .answers import answer
+from .answers import answer, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,13 +54,7 @@ class Aside:
 
     async def run(self, call: Callable[..., Any], *args: Any) -> Any:
         """Return what `call` returns, or raise what it raises."""
-        ok, outcome = await self.submit(call, *args)
-        try:
-            if not ok:
-                raise outcome
-            return outcome
-        finally:
-            del outcome  # this frame is in the traceback of an exception, which must not be kept alive by itself
+        return outcome_of(await self.submit(call, *args))
 
     async def idle(self) -> None:
         """Wait for a job whose awaiter was cancelled."""

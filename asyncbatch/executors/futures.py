@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from asyncbatch import padding, parameters
 from asyncbatch.function import is_class, name_of
 
-from .answers import answer, answer_plainly, refuse_async, timed
+from .answers import answer, answer_plainly, outcome_of, refuse_async, timed
 from .inline import drive
 
 if TYPE_CHECKING:
@@ -78,6 +78,10 @@ class FuturesSlot:
             await asyncio.wait([asyncio.wrap_future(self._running)])
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
+        outcome = outcome_of(await self._answered(items, context))
+        return await drive(outcome, context) if inspect.isawaitable(outcome) else outcome  # type: ignore[no-any-return]
+
+    async def _answered(self, items: list[Any], context: Context) -> tuple[bool, Any]:
         how = (padding.gathering, answer_plainly) if self.where == "apart" else (answer, timed, self, context)
         call = *how, self._function, items
         try:
@@ -86,12 +90,7 @@ class FuturesSlot:
             if self._running is not None and self._running.done():
                 self._running = None  # nothing of the batch is kept
         padding.tell(context, gathered)
-        try:
-            if not ok:
-                raise outcome
-            return await drive(outcome, context) if inspect.isawaitable(outcome) else outcome  # type: ignore[no-any-return]
-        finally:
-            del outcome  # this frame is in the traceback of an exception, which must not be kept alive by itself
+        return ok, outcome
 
     def submit(self, call: Callable[..., Any], *args: Any) -> concurrent.futures.Future[Any]:
         """Stand in for the pool in `run_in_executor`, to learn when the work really ends."""

@@ -15,7 +15,7 @@ from asyncbatch import padding, parameters
 from asyncbatch.errors import WorkerLost
 from asyncbatch.function import is_class, name_of
 
-from .answers import refuse_async
+from .answers import outcome_of, refuse_async
 from .aside import Aside
 from .replica import Garbled, Replica, Unpicklable, pickled, pickled_apart, ray, unpickled
 from .restarts import Restarts
@@ -172,13 +172,7 @@ class RaySlot:
                 raise
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
-        ok, outcome = await self._aside.run(call, *args)
-        try:
-            if not ok:
-                raise outcome
-            return outcome
-        finally:
-            del outcome  # this frame is in the traceback of an exception, which must not be kept alive by itself
+        return outcome_of(await self._aside.run(call, *args))
 
     # In the thread.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asyncbatch import parameters
 from asyncbatch.function import is_class
 
-from .answers import refuse_async, timed
+from .answers import outcome_of, refuse_async, timed
 from .aside import Aside
 from .inline import drive
 
@@ -68,13 +68,8 @@ class ThreadSlot:
             self._function, self._built = await self._aside.run(self._function), True
 
     async def run(self, items: list[Any], context: Context) -> Sequence[Any]:
-        ok, outcome = await self._aside.submit(timed, self, context, self._function, items)
-        try:
-            if not ok:
-                raise outcome
-            return await drive(outcome, context) if inspect.isawaitable(outcome) else outcome  # type: ignore[no-any-return]
-        finally:
-            del outcome  # this frame is in the traceback of an exception, which must not be kept alive by itself
+        outcome = outcome_of(await self._aside.submit(timed, self, context, self._function, items))
+        return await drive(outcome, context) if inspect.isawaitable(outcome) else outcome  # type: ignore[no-any-return]
 
     def close(self) -> None:
         self._function = None  # what was built here goes, however long the batcher is kept
