@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from harness import environments, load, report
+from harness import environments, load, report, services
 from harness.environments import BENCH, Environment
 from harness.load import Case
 from harness.plan import turns
@@ -38,7 +37,6 @@ Values: TypeAlias = dict[str, float]
 FUNCTIONS = {"short": (0.0003, 0.00001), "middling": (0.001, 0.000015), "long": (0.004, 0.00001)}
 PLACES = ("loop", "thread", "process", "hand")
 CONNECTIONS = (16, 64)
-REQUIREMENTS = (".", "granian", "httptools", "numpy", "orjson", "uvicorn")  # those of others, as the environment is shared
 START = ("-m", "uvicorn", "services._waiting:app", "--port", "{port}", "--no-access-log", "--no-proxy-headers")
 BODY = "[0]"
 
@@ -50,7 +48,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=BENCH / "results" / "halves.json", metavar="FILE")
     options = parser.parse_args()
     load.find()
-    made, missing = environments.install({"asyncbatch": REQUIREMENTS})
+    made, missing = environments.install({"asyncbatch": services.known()["asyncbatch_asgi"].requirements})
     if missing:
         raise SystemExit(missing["asyncbatch"])
     rows = [row(*key, rounds) for key, rounds in rounds_of(made["asyncbatch"], options.rounds, options.seconds).items()]
@@ -86,7 +84,7 @@ def measure(
 ) -> Iterator[tuple[int, Values]]:
     """Yield each number of connections, and what came of them."""
     fixed, each = map(str, function)
-    service = Service("waiting", REQUIREMENTS, START, {"WHERE": place, "FIXED": fixed, "EACH": each}, "%s")
+    service = Service("waiting", (), START, {"WHERE": place, "FIXED": fixed, "EACH": each}, "%s")
     pins = load.pins()
     with tempfile.TemporaryDirectory() as folder, serve(environment, service, pins["server"], BODY) as served:
         bodies = Path(folder, "bodies")
@@ -98,9 +96,8 @@ def measure(
 
 
 def row(name: str, place: str, size: int, rounds: list[Values]) -> dict[str, Any]:
-    values = {of: statistics.median(each[of] for each in rounds) for of in ("answered", "p50_ms", "p99_ms", "errors")}
-    spread = [min(each["answered"] for each in rounds), max(each["answered"] for each in rounds)]
-    return {"function": name, "place": place, "connections": size, **values, "answered_from_to": spread}
+    values = {of: report.spread(each[of] for each in rounds) for of in rounds[0]}
+    return {"function": name, "place": place, "connections": size, **values}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -109,7 +106,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| | " + " | ".join(f"{name}, {size}" for name, size in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for place in PLACES:
         values = [cells[name, size, place] for name, size in columns]
-        shown = [f"{each['answered']:,.0f} ({each['p99_ms']:.1f})" for each in values]
+        shown = [f"{each['answered']['median']:,.0f} ({each['p99_ms']['median']:.1f})" for each in values]
         lines.append(f"| {place} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 

@@ -543,6 +543,31 @@ async def test_a_thread_keeps_nothing_of_a_batch_while_it_waits_for_the_next():
         assert [each() for each in gone] == [None, None]
 
 
+async def test_what_a_thread_raised_is_gone_with_whoever_had_it_and_needs_no_collector():
+    def function(items):
+        if items == ["bad"]:
+            raise Unhappy
+        return items
+
+    class Unhappy(Exception):
+        pass
+
+    (slot,) = ThreadExecutor().open(function, "embed", 1)
+    gc.disable()
+    try:
+        with contextlib.suppress(Unhappy):
+            try:
+                await slot.run(["bad"], contextvars.Context())
+            except Unhappy as error:
+                gone = weakref.ref(error)
+                raise
+        await slot.run(["good"], contextvars.Context())  # by then the thread holds nothing of the first
+        assert gone() is None
+    finally:
+        gc.enable()
+        slot.close()
+
+
 async def test_after_it_was_closed_a_thread_refuses_work_instead_of_leaving_it_undone():
     aside = Aside("of a test")
     assert await aside.run(int, "5") == 5
