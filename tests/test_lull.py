@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from callers import passes, running, until
 import pytest
 
-from asyncbatch import InlineExecutor, LatencyObjective
+from asyncbatch import Fifo, InlineExecutor, LatencyObjective, QueueFull
+from asyncbatch.intake import IntakeQueue
+from asyncbatch.lull import Lull
+from asyncbatch.metrics.statistics import Tally
 from asyncbatch.testing import RecordingFunction
 
 pytestmark = pytest.mark.virtual
@@ -213,7 +218,7 @@ async def test_a_busy_loop_goes_first_for_a_while_at_the_most(executor, seconds,
         busy = asyncio.create_task(hold_up(seconds))
         await asyncio.gather(*first, second)
         busy.cancel()
-    assert begins <= function.times[1] < begins + 4 * seconds
+    assert begins <= function.times[1] < begins + 5 * seconds
 
 
 @pytest.mark.parametrize(
@@ -257,18 +262,52 @@ async def test_and_so_it_ends_however_late_the_first_came(executor):
     assert landed + 0.001 <= function.times[1] < landed + 0.0014
 
 
+@pytest.mark.parametrize(
+    ("seconds", "back", "shared"),
+    [(0.010, 0.0003, True), (0.010, 0.0007, False), (0.0026, 0.00006, True), (0.0024, 0.00006, False)],
+)
+@pytest.mark.parametrize("executor", ALL, ids=str)
+async def test_it_may_be_quiet_for_a_moment_until_all_who_were_answered_are_back(executor, seconds, back, shared):
+    function = RecordingFunction(seconds=seconds)
+
+    async def twice(item: str) -> None:
+        await batcher(item)
+        await asyncio.sleep(back)
+        await batcher(item)
+
+    async with running(function, max_batch_size=16, executor=executor) as batcher:
+        ticking = asyncio.create_task(hold_up(0.00001))
+        first = [asyncio.create_task(twice(item)) for item in "abc"]
+        await passes()
+        await asyncio.gather(*first, batcher("d"))
+        ticking.cancel()
+    assert function.batches[1] == ([*"dabc"] if shared else ["d"])
+
+
+@pytest.mark.parametrize("executor", ALL, ids=str)
+async def test_and_not_once_they_are(executor):
+    function = RecordingFunction(seconds=0.010)
+    async with running(function, max_batch_size=16, executor=executor) as batcher:
+        ticking = asyncio.create_task(hold_up(0.00001))
+        await asyncio.gather(*map(batcher, "abc"))
+        landed = now()
+        await asyncio.gather(*map(batcher, "abc"))
+        ticking.cancel()
+    assert function.times[1] < landed + 0.00005
+
+
 @pytest.mark.parametrize("executor", SHARING, ids=str)
 async def test_a_loop_that_is_busy_with_something_else_is_not_waited_for_in_the_long_run(executor):
     function = Journal(0.001)
     waits = []
     async with running(function, max_batch_size=16, executor=executor) as batcher:
         busy = asyncio.create_task(hold_up(0.0001))
-        for _ in range(40):
+        for _ in range(264):
             called = now()
             await asyncio.gather(*map(batcher, "abc"))
             waits.append(function.times[-1] - called > 0.0009)
         busy.cancel()
-    assert waits == [False] + [True] * 8 + [False] * 24 + [True] + [False] * 6
+    assert waits == [False] + [True] * 8 + [False] * 248 + [True] + [False] * 6
 
 
 async def test_where_that_is_given_up_those_answered_are_told_before_the_next_batch_holds_up_the_loop_and_no_more():
@@ -360,7 +399,7 @@ async def test_a_slot_beside_the_loop_stops_giving_passes_that_bring_nobody_but_
     async with running(function, max_batch_size=16, executor=Place("apart")) as batcher:
         ahead = asyncio.create_task(function.call(batcher, 0))
         await passes()
-        for _ in range(34):
+        for _ in range(258):
             behind = asyncio.create_task(function.call(batcher, 0))
             await passes()
             function.notes.clear()
@@ -369,4 +408,78 @@ async def test_a_slot_beside_the_loop_stops_giving_passes_that_bring_nobody_but_
             at_once.append(function.notes[0] == "began")
             ahead = behind
         await ahead
-    assert at_once == [False] * 8 + [True] * 24 + [False, True]
+    assert at_once == [False] * 8 + [True] * 248 + [False, True]
+
+
+class Line:
+    """What a slot beside the loop sees of it, on a clock that moves."""
+
+    def __init__(self) -> None:
+        queue: Any = IntakeQueue(Fifo(), Tally(None), list, QueueFull, costed=False)
+        queue.most = 64
+        self.gate, self.now = queue.gate, 0.0
+        self.lull = Lull(queue, lambda: self.now, SimpleNamespace(where="apart"))
+
+    def lands(self, *back: float, size: int = 3, seconds: float = 0.004, a_pass: float = 0.00001) -> float:
+        """Return for how long the loop goes first after a batch, if some of those answered are `back` after so long."""
+        lull, landed = self.lull, self.now
+        lull.waits(0.0, size)
+        lull.landed(self.now, seconds, size)
+        goes_first = lull.opens()
+        while goes_first or (lull.took and lull.stirs(math.inf)):
+            before, self.now = self.now, self.now + a_pass
+            self.gate.admitted += sum([before < landed + each <= self.now for each in back])
+            if lull.trying:
+                lull.learn()
+            goes_first = False
+        return self.now - landed
+
+    def halves(self) -> bool:
+        """Return whether the loop goes first, and cannot bring them all in time."""
+        return self.lands(*[0.0005 * n for n in range(1, 7)], size=6, a_pass=0.0005) > 0.0
+
+
+@pytest.mark.parametrize("alone", [0, 1])
+async def test_where_the_loop_cannot_bring_them_in_time_halves_are_better_and_stay_undisturbed_for_long(alone):
+    line = Line()
+    for _ in range(alone):
+        line.lands(size=1)
+    went = [line.halves() for _ in range(600)]
+    assert went[: 8 - alone] == [True] * (8 - alone)
+    assert [number + alone for number, each in enumerate(went) if each][8 - alone :] == [256, 512]
+
+
+async def test_beside_the_loop_once_in_time_outweighs_one_late_and_no_more():
+    line = Line()
+    all_back = 0.0001, 0.0002, 0.0003
+    assert [(line.halves(), line.lands(*all_back) > 0.0) for _ in range(40)] == [(True, True)] * 40
+    assert [line.halves() for _ in range(10)] == [True] * 8 + [False] * 2
+    while not line.lands(*all_back):
+        pass
+    assert [line.halves() for _ in range(3)] == [True, False, False]
+
+
+async def test_one_who_is_slow_to_return_does_not_part_the_others():
+    line = Line()
+    went = [line.lands(0.0001, 0.0002) for _ in range(40)]
+    assert went == [pytest.approx(0.0004, abs=0.00003)] * 40
+
+
+@pytest.mark.parametrize("ends", [(), (0.0001,)], ids=["or none does", "or by chance"])
+async def test_where_nobody_returns_no_moment_is_lost_in_the_long_run(ends):
+    line = Line()
+    line.lands(0.0001, 0.0002, 0.0003)
+    went = [(line.lands(), line.lands(*ends) if ends else 0.0)[0] for _ in range(12)]
+    assert went == [pytest.approx(0.0002, abs=0.00003)] * 8 + [0.0] * 4
+
+
+async def test_a_pass_that_brought_nobody_makes_up_for_none_that_was_in_vain():
+    line = Line()
+    went = [(line.halves(), line.lands(seconds=0.001))[0] for _ in range(10)]
+    assert went == [True] * 8 + [False] * 2
+
+
+async def test_before_short_batches_a_pass_is_given_as_long_as_that_brings_somebody():
+    line = Line()
+    assert all([line.lands(0.00001, seconds=0.00005) for _ in range(20)])
+    assert [line.lands(seconds=0.00005) > 0.0 for _ in range(9)] == [True] * 8 + [False]
