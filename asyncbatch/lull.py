@@ -35,7 +35,7 @@ _NOTICEABLE = 0.05  # of a batch's time: a pass that takes longer was one with w
 _LONGEST = 1.0  # of a batch's time, and no more than `SHORTEST`: how long the loop goes first,
 _BESIDE = 0.5  # or else so much, since a batch came back, where the next could be at work meanwhile,
 _WAITS = 0.125  # as it could if the last one worked for no more of its time than this
-_BARREN = 8  # so many times in a row it was in vain, and the loop does not go first any more,
+_BARREN = 8  # so many times more often it was in vain than not, and the loop does not go first any more,
 _EVERY = 256  # but once in so many batches, to see
 
 
@@ -63,7 +63,7 @@ class Lull:
         self._before = 0  # how many had come as it began to go first
         self._stirred = 0.0  # when a pass last brought somebody, or took a while
         self._all_back = 0  # how many will have come by when all who were answered last are back
-        self._barren = 0  # how many times in a row that was given in vain, or would have been given
+        self._barren = 0  # how many times more often that was in vain than not; once it is given up, each batch counts
 
     def waits(self, seconds: float, size: int) -> None:
         """Note that the batch that flies, of `size` items, held up the loop for `seconds`, and leaves it to others now."""
@@ -106,7 +106,7 @@ class Lull:
         return self.trying
 
     def _weigh(self, late: bool, gave_up: bool) -> None:
-        """Learn from how it ended: what is of use is that all came in time, and beside the loop nothing else is."""
+        """Learn from how it ended: that they came in time speaks for it, and beside the loop nothing else does."""
         came = self._admitted != self._before
         if late or (gave_up and not came):
             self._barren += 1
@@ -120,7 +120,7 @@ class Lull:
             self._barren = 0  # as it costs nothing to have brought somebody, however late
 
     def _begin(self) -> bool:
-        """Let the loop go first, unless that brought nobody of late."""
+        """Let the loop go first, unless that was in vain of late."""
         self._look()
         self._stirred, self._before = self._looked, self._admitted
         self.trying = self._barren < _BARREN or not self._barren % _EVERY

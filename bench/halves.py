@@ -1,6 +1,6 @@
 """Whether callers who come over HTTP share their batches, where the function mostly waits: for a device, or another service.
 
-    python bench/halves.py                   about six minutes
+    python bench/halves.py                   about four minutes
 
 Callers who are answered together are back one after the other. A batch that begins with the first of them leaves the others to
 the next one, and from then on two halves take turns. That costs what a batch costs however small it is, and gains that one half
